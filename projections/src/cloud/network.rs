@@ -1,0 +1,90 @@
+//! Networks. Invariants: a VNI belongs to at most one live network (5).
+
+use super::{CannotApply, Cloud, Stamp, Table};
+use imbl::{OrdMap, OrdSet};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use strata_events::network::{NetworkAttributes, NetworkEvent, Segment};
+use strata_events::{NetworkId, ProjectId, Timestamp};
+
+/// A network as the log has made it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Network {
+    pub id: NetworkId,
+    pub project: ProjectId,
+    pub segment: Segment,
+    pub attributes: NetworkAttributes,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub revision: u32,
+}
+
+/// The live networks.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Networks {
+    all: Table<NetworkId, Network>,
+    by_project: OrdSet<(ProjectId, NetworkId)>,
+    vnis: OrdMap<u32, NetworkId>,
+}
+
+impl std::ops::Deref for Networks {
+    type Target = Table<NetworkId, Network>;
+    fn deref(&self) -> &Self::Target {
+        &self.all
+    }
+}
+
+impl Networks {
+    /// bytes; 1500 when the network is gone
+    pub fn mtu(&self, id: &NetworkId) -> u16 {
+        self.all.get(id).map_or(1500, |n| n.attributes.mtu)
+    }
+    pub fn owner_of_vni(&self, vni: u32) -> Option<&NetworkId> {
+        self.vnis.get(&vni)
+    }
+    pub fn of_project(&self, project: &ProjectId) -> impl Iterator<Item = &Arc<Network>> {
+        let project = *project;
+        let first = (project, NetworkId(uuid::Uuid::nil()));
+        self.by_project.range(first..).take_while(move |(p, _)| *p == project).filter_map(|(_, id)| self.all.get(id))
+    }
+}
+
+pub(super) fn apply(cloud: &mut Cloud, event: &NetworkEvent, stamp: &Stamp<'_>) -> Result<(), CannotApply> {
+    let networks = &mut cloud.networks;
+    match event {
+        NetworkEvent::NetworkCreated { id, project, segment, attributes } => {
+            if let Segment::Vxlan { vni } = segment
+                && networks.vnis.insert(*vni, *id).is_some()
+            {
+                return Err(CannotApply::because(format!("VNI {vni} has two owners")));
+            }
+            networks.by_project.insert((*project, *id));
+            networks.all.add(
+                *id,
+                Network {
+                    id: *id,
+                    project: *project,
+                    segment: segment.clone(),
+                    attributes: attributes.clone(),
+                    created_at: stamp.at,
+                    updated_at: stamp.at,
+                    revision: 1,
+                },
+            )
+        }
+        NetworkEvent::NetworkUpdated { id, attributes } => networks.all.change(id, |n| {
+            n.attributes = attributes.clone();
+            n.updated_at = stamp.at;
+            n.revision += 1;
+        }),
+        NetworkEvent::NetworkDeleted { id } => {
+            let network = networks.all.remove(id)?;
+            networks.by_project.remove(&(network.project, *id));
+            if let Segment::Vxlan { vni } = network.segment {
+                networks.vnis.remove(&vni);
+            }
+            cloud.end_of_stream(NetworkEvent::KIND, id.0);
+            Ok(())
+        }
+    }
+}

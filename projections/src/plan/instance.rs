@@ -1,0 +1,100 @@
+//! What a host should make of an instance.
+
+use super::{Item, Key};
+use crate::Cloud;
+use crate::cloud::instance::{Instance, Wanted};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use strata_events::instance::{InstanceEvent, Size};
+use strata_events::port::MacAddress;
+use strata_events::{HostName, ImageId, InstanceId, NetworkId, PortId, ProjectId, SecretId, UserId};
+
+pub const KIND: &str = "instance";
+
+/// A NIC of the guest, in order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Nic {
+    pub port: PortId,
+    pub network: NetworkId,
+    pub mac: MacAddress,
+    /// bytes
+    pub mtu: u16,
+}
+
+/// The image that the root disk begins as.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlannedImage {
+    pub id: ImageId,
+    pub disk_format: String,
+    pub checksum: String,
+    pub sha512: String,
+    /// bytes
+    pub size: u64,
+    pub properties: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The desired state of an instance.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstancePlan {
+    pub id: InstanceId,
+    /// A host refuses to start an older generation than the newest that it has seen.
+    pub generation: u32,
+    pub wanted: Wanted,
+    /// Every port of it is plugged: it may be started.
+    pub ready: bool,
+    /// How many reboots were asked for in its life, and whether the last is hard.
+    pub reboots: u32,
+    pub reboot_hard: bool,
+    pub name: String,
+    pub hostname: String,
+    pub project: ProjectId,
+    pub user: UserId,
+    pub size: Size,
+    pub image: Option<PlannedImage>,
+    pub key_name: Option<String>,
+    pub public_key: Option<String>,
+    pub metadata: BTreeMap<String, String>,
+    pub config_drive: bool,
+    pub user_data: Option<SecretId>,
+    pub nics: Vec<Nic>,
+}
+
+pub(super) fn plan(cloud: &Cloud, host: &HostName, i: &Instance) -> (Key, Item) {
+    let nics = i.spec.ports.iter().filter_map(|id| cloud.ports.get(id));
+    let ready = i
+        .spec
+        .ports
+        .iter()
+        .all(|id| cloud.ports.get(id).is_some_and(|p| p.plugged() && p.binding.as_ref().is_some_and(|b| b.host == *host)));
+    let plan = InstancePlan {
+        id: i.id,
+        generation: i.generation,
+        wanted: i.wanted,
+        ready,
+        reboots: i.reboots,
+        reboot_hard: i.reboot_hard,
+        name: i.spec.name.clone(),
+        hostname: i.spec.hostname.clone(),
+        project: i.project,
+        user: i.user,
+        size: i.spec.size.clone(),
+        image: i.spec.image.and_then(|id| cloud.images.planned(&id)),
+        key_name: i.spec.key_name.clone(),
+        public_key: i.spec.public_key.clone(),
+        metadata: i.spec.metadata.clone(),
+        config_drive: i.spec.config_drive,
+        user_data: i.spec.user_data,
+        nics: nics.map(|p| Nic { port: p.id, network: p.network, mac: p.mac, mtu: cloud.networks.mtu(&p.network) }).collect(),
+    };
+    (Key::new(host, KIND, i.id), Item::Instance(Box::new(plan)))
+}
+
+pub(super) fn touched(before: &Cloud, after: &Cloud, event: &InstanceEvent) -> Vec<Key> {
+    let Ok(id) = event.stream_id().parse() else { return vec![] };
+    keys(before, &id).chain(keys(after, &id)).collect()
+}
+
+/// The key of an instance on the host that it is placed on.
+pub(super) fn keys(cloud: &Cloud, id: &InstanceId) -> impl Iterator<Item = Key> + use<> {
+    cloud.instances.get(id).and_then(|i| i.host.as_ref().map(|h| Key::new(h, KIND, i.id))).into_iter()
+}
