@@ -1,5 +1,6 @@
 //! Networks. Invariants: a VNI belongs to at most one live network (5).
 
+use super::counts::Counts;
 use super::{CannotApply, Cloud, Stamp, Table};
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
@@ -25,12 +26,25 @@ pub struct Networks {
     all: Table<NetworkId, Network>,
     by_project: OrdSet<(ProjectId, NetworkId)>,
     vnis: OrdMap<u32, NetworkId>,
+    /// Shared and external ones: every project sees them.
+    common: OrdSet<NetworkId>,
+    counts: Counts,
 }
 
 impl std::ops::Deref for Networks {
     type Target = Table<NetworkId, Network>;
     fn deref(&self) -> &Self::Target {
         &self.all
+    }
+}
+
+/// The highest number that fits into a VXLAN header.
+pub const MAX_VNI: u32 = (1 << 24) - 1;
+
+impl Network {
+    /// Whether projects other than the owner see it.
+    pub fn is_common(&self) -> bool {
+        self.attributes.shared || self.attributes.external
     }
 }
 
@@ -41,6 +55,25 @@ impl Networks {
     }
     pub fn owner_of_vni(&self, vni: u32) -> Option<&NetworkId> {
         self.vnis.get(&vni)
+    }
+    /// The lowest VNI from `first` on that no live network has; none when all are taken. One step for each VNI in use.
+    pub fn free_vni(&self, first: u32) -> Option<u32> {
+        let mut next = first;
+        for (vni, _) in self.vnis.range(first..) {
+            if *vni != next {
+                break;
+            }
+            next += 1;
+        }
+        (next <= MAX_VNI).then_some(next)
+    }
+    /// How many a project has.
+    pub fn count(&self, project: &ProjectId) -> u32 {
+        self.counts.of(project)
+    }
+    /// Those that every project sees: shared and external.
+    pub fn common(&self) -> impl Iterator<Item = &Arc<Network>> {
+        self.common.iter().filter_map(|id| self.all.get(id))
     }
     pub fn of_project(&self, project: &ProjectId) -> impl Iterator<Item = &Arc<Network>> {
         let project = *project;
@@ -59,6 +92,10 @@ pub(super) fn apply(cloud: &mut Cloud, event: &NetworkEvent, stamp: &Stamp<'_>) 
                 return Err(CannotApply::because(format!("VNI {vni} has two owners")));
             }
             networks.by_project.insert((*project, *id));
+            networks.counts.add(project, 1);
+            if attributes.shared || attributes.external {
+                networks.common.insert(*id);
+            }
             networks.all.add(
                 *id,
                 Network {
@@ -72,14 +109,23 @@ pub(super) fn apply(cloud: &mut Cloud, event: &NetworkEvent, stamp: &Stamp<'_>) 
                 },
             )
         }
-        NetworkEvent::NetworkUpdated { id, attributes } => networks.all.change(id, |n| {
-            n.attributes = attributes.clone();
-            n.updated_at = stamp.at;
-            n.revision += 1;
-        }),
+        NetworkEvent::NetworkUpdated { id, attributes } => {
+            if attributes.shared || attributes.external {
+                networks.common.insert(*id);
+            } else {
+                networks.common.remove(id);
+            }
+            networks.all.change(id, |n| {
+                n.attributes = attributes.clone();
+                n.updated_at = stamp.at;
+                n.revision += 1;
+            })
+        }
         NetworkEvent::NetworkDeleted { id } => {
             let network = networks.all.remove(id)?;
             networks.by_project.remove(&(network.project, *id));
+            networks.counts.take(&network.project, 1);
+            networks.common.remove(id);
             if let Segment::Vxlan { vni } = network.segment {
                 networks.vnis.remove(&vni);
             }

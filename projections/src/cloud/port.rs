@@ -1,6 +1,7 @@
 //! Ports. Invariants: an address belongs to at most one live port of its subnet, a MAC to one of its network (5); a port that
 //! was on a host stays that host's remnant until the host reports it unplugged.
 
+use super::counts::Counts;
 use super::{CannotApply, Cloud, Stamp, Table};
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
@@ -58,7 +59,8 @@ pub struct Ports {
     by_security_group: OrdSet<(SecurityGroupId, PortId)>,
     /// Ports of which something may be left on a host that shall have them no more.
     remnants: OrdSet<(HostName, PortId)>,
-    counts: OrdMap<ProjectId, u32>,
+    remnants_of: OrdSet<(PortId, HostName)>,
+    counts: Counts,
 }
 
 impl std::ops::Deref for Ports {
@@ -116,9 +118,21 @@ impl Ports {
     }
     /// How many a project has.
     pub fn count(&self, project: &ProjectId) -> u32 {
-        self.counts.get(project).copied().unwrap_or(0)
+        self.counts.of(project)
     }
 
+    fn leave(&mut self, host: &HostName, id: &PortId) {
+        self.remnants.insert((host.clone(), *id));
+        self.remnants_of.insert((*id, host.clone()));
+    }
+    fn gone(&mut self, host: &HostName, id: &PortId) {
+        self.remnants.remove(&(host.clone(), *id));
+        self.remnants_of.remove(&(*id, host.clone()));
+    }
+    /// Whether something of it may be left on any host.
+    fn leaves_remnants(&self, id: &PortId) -> bool {
+        self.remnants_of.range((*id, HostName(String::new()))..).next().is_some_and(|(p, _)| p == id)
+    }
     fn index(&mut self, port: &Port) -> Result<(), CannotApply> {
         for fixed in &port.attributes.fixed_ips {
             if self.addresses.insert((fixed.subnet, fixed.ip), port.id).is_some() {
@@ -183,13 +197,13 @@ pub(super) fn apply(cloud: &mut Cloud, event: &PortEvent, stamp: &Stamp<'_>) -> 
             ports.index(&port)?;
             ports.by_project.insert((*project, *id));
             ports.by_network.insert((*network, *id));
-            *ports.counts.entry(*project).or_insert(0) += 1;
+            ports.counts.add(project, 1);
             ports.all.add(*id, port)
         }
         PortEvent::PortUpdated { id, attributes } => ports.edit(id, stamp, |p| p.attributes = attributes.clone()),
         PortEvent::PortMacChanged { id, mac } => ports.edit(id, stamp, |p| p.mac = *mac),
         PortEvent::PortBound { id, host } => {
-            ports.remnants.remove(&(host.clone(), *id));
+            ports.gone(host, id);
             ports.edit(id, stamp, |p| p.binding = Some(Binding { host: host.clone(), plug: Plug::Wanted }))
         }
         PortEvent::PortPlugged { id, host } => {
@@ -199,12 +213,12 @@ pub(super) fn apply(cloud: &mut Cloud, event: &PortEvent, stamp: &Stamp<'_>) -> 
             ports.edit(id, stamp, |p| p.binding = Some(Binding { host: host.clone(), plug: Plug::Failed(reason.clone()) }))
         }
         PortEvent::PortUnbound { id, host } => {
-            ports.remnants.insert((host.clone(), *id));
+            ports.leave(host, id);
             ports.edit(id, stamp, |p| p.binding = None)
         }
         PortEvent::PortUnplugged { id, host } => {
-            ports.remnants.remove(&(host.clone(), *id));
-            if !ports.all.contains(id) && !ports.remnants.iter().any(|(_, p)| p == id) {
+            ports.gone(host, id);
+            if !ports.all.contains(id) && !ports.leaves_remnants(id) {
                 cloud.end_of_stream(PortEvent::KIND, id.0);
             }
             Ok(())
@@ -214,14 +228,11 @@ pub(super) fn apply(cloud: &mut Cloud, event: &PortEvent, stamp: &Stamp<'_>) -> 
             ports.unindex(&port);
             ports.by_project.remove(&(port.project, *id));
             ports.by_network.remove(&(port.network, *id));
-            match ports.counts.get_mut(&port.project) {
-                Some(1) | None => drop(ports.counts.remove(&port.project)),
-                Some(n) => *n -= 1,
-            }
+            ports.counts.take(&port.project, 1);
             if let Some(binding) = &port.binding {
-                ports.remnants.insert((binding.host.clone(), *id));
+                ports.leave(&binding.host, id);
             }
-            if !ports.remnants.iter().any(|(_, p)| p == id) {
+            if !ports.leaves_remnants(id) {
                 cloud.end_of_stream(PortEvent::KIND, id.0);
             }
             Ok(())

@@ -1,5 +1,6 @@
 //! Security groups. Invariant: each project has at most one named `default`.
 
+use super::counts::Counts;
 use super::{CannotApply, Cloud, Stamp, Table};
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
@@ -23,12 +24,18 @@ pub struct SecurityGroup {
     pub revision: u32,
 }
 
+/// The name of the group that every project has and that ports get when none is named.
+pub const DEFAULT: &str = "default";
+
 /// The live security groups.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SecurityGroups {
     all: Table<SecurityGroupId, SecurityGroup>,
     by_project: OrdSet<(ProjectId, SecurityGroupId)>,
     rules: OrdMap<SecurityGroupRuleId, SecurityGroupId>,
+    defaults: OrdMap<ProjectId, SecurityGroupId>,
+    counts: Counts,
+    rule_counts: Counts,
 }
 
 impl std::ops::Deref for SecurityGroups {
@@ -46,7 +53,15 @@ impl SecurityGroups {
     }
     /// A project's group named `default`, once something made it.
     pub fn default_of(&self, project: &ProjectId) -> Option<&Arc<SecurityGroup>> {
-        self.of_project(project).find(|g| g.name == "default")
+        self.all.get(self.defaults.get(project)?)
+    }
+    /// How many a project has.
+    pub fn count(&self, project: &ProjectId) -> u32 {
+        self.counts.of(project)
+    }
+    /// How many rules a project's groups have together.
+    pub fn count_rules(&self, project: &ProjectId) -> u32 {
+        self.rule_counts.of(project)
     }
     /// The group that holds a rule.
     pub fn holding(&self, rule: &SecurityGroupRuleId) -> Option<&Arc<SecurityGroup>> {
@@ -60,6 +75,11 @@ pub(super) fn apply(cloud: &mut Cloud, event: &SecurityGroupEvent, stamp: &Stamp
         SecurityGroupEvent::SecurityGroupCreated { id, project, name, description, stateful, rules, tags } => {
             groups.by_project.insert((*project, *id));
             groups.rules.extend(rules.iter().map(|r| (r.id, *id)));
+            groups.counts.add(project, 1);
+            groups.rule_counts.add(project, rules.len());
+            if name == DEFAULT && groups.defaults.insert(*project, *id).is_some() {
+                return Err(CannotApply::because(format!("project {project} has two default security groups")));
+            }
             groups.all.add(
                 *id,
                 SecurityGroup {
@@ -86,6 +106,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &SecurityGroupEvent, stamp: &Stamp
         }),
         SecurityGroupEvent::SecurityGroupRuleAdded { id, rule } => {
             groups.rules.insert(rule.id, *id);
+            groups.rule_counts.add(&groups.all.need(id)?.project, 1);
             groups.all.change(id, |g| {
                 g.rules.push(rule.clone());
                 g.updated_at = stamp.at;
@@ -94,6 +115,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &SecurityGroupEvent, stamp: &Stamp
         }
         SecurityGroupEvent::SecurityGroupRuleRemoved { id, rule } => {
             groups.rules.remove(rule);
+            groups.rule_counts.take(&groups.all.need(id)?.project, 1);
             groups.all.change(id, |g| {
                 g.rules.retain(|r| r.id != *rule);
                 g.updated_at = stamp.at;
@@ -103,6 +125,11 @@ pub(super) fn apply(cloud: &mut Cloud, event: &SecurityGroupEvent, stamp: &Stamp
         SecurityGroupEvent::SecurityGroupDeleted { id } => {
             let group = groups.all.remove(id)?;
             groups.by_project.remove(&(group.project, *id));
+            groups.counts.take(&group.project, 1);
+            groups.rule_counts.take(&group.project, group.rules.len());
+            if groups.defaults.get(&group.project) == Some(id) {
+                groups.defaults.remove(&group.project);
+            }
             for rule in &group.rules {
                 groups.rules.remove(&rule.id);
             }

@@ -1,5 +1,6 @@
 //! Subnets: the ranges from which ports get their addresses.
 
+use super::counts::Counts;
 use super::{CannotApply, Cloud, Stamp, Table};
 use imbl::OrdSet;
 use ipnet::IpNet;
@@ -29,6 +30,7 @@ pub struct Subnets {
     all: Table<SubnetId, Subnet>,
     by_network: OrdSet<(NetworkId, Timestamp, SubnetId)>,
     by_project: OrdSet<(ProjectId, SubnetId)>,
+    counts: Counts,
 }
 
 impl std::ops::Deref for Subnets {
@@ -45,6 +47,10 @@ impl Subnets {
         let first = (network, Timestamp(i64::MIN), SubnetId(uuid::Uuid::nil()));
         self.by_network.range(first..).take_while(move |(n, _, _)| *n == network).filter_map(|(_, _, id)| self.all.get(id))
     }
+    /// How many a project has.
+    pub fn count(&self, project: &ProjectId) -> u32 {
+        self.counts.of(project)
+    }
     pub fn of_project(&self, project: &ProjectId) -> impl Iterator<Item = &Arc<Subnet>> {
         let project = *project;
         let first = (project, SubnetId(uuid::Uuid::nil()));
@@ -58,6 +64,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &SubnetEvent, stamp: &Stamp<'_>) -
         SubnetEvent::SubnetCreated { id, project, network, cidr, ipv6_address_mode, ipv6_ra_mode, attributes } => {
             subnets.by_network.insert((*network, stamp.at, *id));
             subnets.by_project.insert((*project, *id));
+            subnets.counts.add(project, 1);
             subnets.all.add(
                 *id,
                 Subnet {
@@ -83,6 +90,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &SubnetEvent, stamp: &Stamp<'_>) -
             let subnet = subnets.all.remove(id)?;
             subnets.by_network.remove(&(subnet.network, subnet.created_at, *id));
             subnets.by_project.remove(&(subnet.project, *id));
+            subnets.counts.take(&subnet.project, 1);
             cloud.end_of_stream(SubnetEvent::KIND, id.0);
             Ok(())
         }

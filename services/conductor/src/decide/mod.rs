@@ -2,3 +2,4 @@
 
 pub mod flavor;
 pub mod keypair;
+pub mod quota;
