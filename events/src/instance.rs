@@ -5,6 +5,7 @@ use crate::{FlavorId, HostName, ImageId, InstanceId, PortId, ProjectId, SecretId
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The flavor as it was when the instance was requested; later changes to the flavor don't reach it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +46,9 @@ pub struct InstanceSpec {
     pub config_drive: bool,
     pub user_data: Option<SecretId>,
     pub disk_config_auto: bool,
+    /// Addresses that the user says it is reached by; nothing follows from them.
+    pub access_ipv4: Option<Ipv4Addr>,
+    pub access_ipv6: Option<Ipv6Addr>,
     /// The zone asked for; none is any.
     pub zone: Option<String>,
     /// The host asked for (`zone:host`, or `host`); admins only.
@@ -108,7 +112,11 @@ aggregate! {
         InstancePowerObserved { id: InstanceId, power: Power },
         /// Name, description or hostname changed; those absent stayed.
         InstanceUpdated { id: InstanceId, name: Option<String>, #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::wire::given")]
-            description: Option<Option<String>>, hostname: Option<String>, disk_config_auto: Option<bool> },
+            description: Option<Option<String>>, hostname: Option<String>, disk_config_auto: Option<bool>,
+            #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::wire::given")]
+            access_ipv4: Option<Option<Ipv4Addr>>,
+            #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::wire::given")]
+            access_ipv6: Option<Option<Ipv6Addr>> },
         /// The metadata are these from now on.
         InstanceMetadataSet { id: InstanceId, metadata: BTreeMap<String, String> },
         /// The tags are these from now on.
@@ -119,6 +127,11 @@ aggregate! {
         InstanceUnlocked { id: InstanceId },
         /// A port was plugged into or out of it: the ports are these from now on.
         InstancePortsChanged { id: InstanceId, ports: Vec<PortId>, own_ports: Vec<PortId> },
+        /// Its host reports that nothing of it is left there, although nobody deleted it: it failed to build. The allocation is
+        /// free; it stays in ERROR without a host, so that its owner can read why.
+        InstanceReleased { id: InstanceId },
+        /// An admin says that it is well (ACTIVE) or not (ERROR); the host's next report says what is true.
+        InstanceStateReset { id: InstanceId, error: bool },
         /// Nothing of it is left on its host; its resources are free. Its ports go or are freed in the same transaction.
         InstanceDeleted { id: InstanceId },
     }
