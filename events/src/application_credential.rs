@@ -1,6 +1,5 @@
 //! Application credentials: a secret with a subset of its owner's roles in one project (never more: CVE-2020-12689 and kin).
-use crate::{ApplicationCredentialId, ProjectId, RoleId, Timestamp, UserId};
-use serde_json::Value;
+use crate::{AccessRuleId, ApplicationCredentialId, ProjectId, RoleId, Timestamp, UserId};
 
 aggregate! {
     /// Events of one application credential.
@@ -10,7 +9,8 @@ aggregate! {
             secret_hash: String, roles: Vec<RoleId>, expires_at: Option<Timestamp>,
             /// May itself create and delete application credentials and trusts.
             unrestricted: bool,
-            access_rules: Vec<Value> },
+            /// The only calls it may be used for; none listed means every call.
+            access_rules: Vec<AccessRuleId> },
         /// It is gone.
         ApplicationCredentialDeleted { id: ApplicationCredentialId },
     }

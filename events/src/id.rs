@@ -56,6 +56,7 @@ id!(RoleId, plain);
 id!(ServiceId, plain);
 id!(EndpointId, plain);
 id!(ApplicationCredentialId, plain);
+id!(AccessRuleId, plain);
 id!(ImageId, dashed);
 id!(InstanceId, dashed);
 id!(NetworkId, dashed);

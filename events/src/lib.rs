@@ -13,6 +13,7 @@ mod id;
 mod time;
 mod wire;
 
+pub mod access_rule;
 pub mod application_credential;
 pub mod assignment;
 pub mod catalog;
@@ -41,6 +42,7 @@ pub use time::{BadTime, Timestamp};
 pub use wire::DecodeError;
 
 events! {
+    AccessRule(access_rule::AccessRuleEvent),
     ApplicationCredential(application_credential::ApplicationCredentialEvent),
     Assignment(assignment::AssignmentEvent),
     Catalog(catalog::CatalogEvent),

@@ -6,6 +6,7 @@
 mod counts;
 mod table;
 
+pub mod access_rule;
 pub mod application_credential;
 pub mod assignment;
 pub mod catalog;
@@ -64,6 +65,7 @@ pub struct Cloud {
     /// The last version of every stream that may still grow.
     versions: OrdMap<u128, u32>,
 
+    pub access_rules: access_rule::AccessRules,
     pub application_credentials: application_credential::ApplicationCredentials,
     pub assignments: assignment::Assignments,
     pub catalog: catalog::Catalog,
@@ -157,6 +159,7 @@ impl Cloud {
         let stamp =
             Stamp { position: recorded.position, at: recorded.recorded_at, actor: &recorded.actor, request_id: &recorded.request_id };
         match &recorded.event {
+            Event::AccessRule(e) => access_rule::apply(self, e, &stamp),
             Event::ApplicationCredential(e) => application_credential::apply(self, e, &stamp),
             Event::Assignment(e) => assignment::apply(self, e, &stamp),
             Event::Catalog(e) => catalog::apply(self, e, &stamp),
