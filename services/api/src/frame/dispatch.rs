@@ -1,0 +1,156 @@
+//! The way of a request through the frame.
+
+use super::routes::Found;
+use super::{App, Ctx, Fault, Query, Raw, Reply, Service, microversion};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use strata_events::Timestamp;
+
+/// Answers one request. Never fails: what goes wrong is a fault in the service's shape.
+pub async fn dispatch(app: Arc<App>, peer: IpAddr, request: Request<Body>) -> Response<Body> {
+    let service = Service::of_path(request.uri().path());
+    let request_id = format!("req-{}", new_uuid().hyphenated());
+    let head = request.method() == Method::HEAD;
+    let accepts_json = request.headers().get("accept").and_then(|v| v.to_str().ok()).is_some_and(|a| a.contains("json"));
+    let mutating = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+
+    let (reply, caller, version) = match app.slots.clone().try_acquire_owned() {
+        Ok(_slot) => handle(&app, service, &request_id, peer, request).await,
+        Err(_) => (Err(Fault::busy("Too many requests at once; try again in a moment.")), None, None),
+    };
+    if mutating && let Err(fault) = &reply {
+        app.refused(&request_id, caller.as_deref(), peer, method.as_str(), &path, fault);
+    }
+    let answer = reply.unwrap_or_else(|fault| fault.render(service, accepts_json));
+    let mut response = answer.into_response();
+    if head {
+        *response.body_mut() = Body::empty();
+    }
+    if let Some(version) = version {
+        microversion::tell(service, version, response.headers_mut());
+    }
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        if service == Service::Compute {
+            response.headers_mut().insert("x-compute-request-id", id.clone());
+        }
+        response.headers_mut().insert("x-openstack-request-id", id);
+    }
+    if service == Service::Identity && !response.headers().contains_key("vary") {
+        response.headers_mut().insert("vary", HeaderValue::from_static("X-Auth-Token"));
+    }
+    response
+}
+
+type Handled = (Reply, Option<Arc<super::Caller>>, Option<super::Microversion>);
+
+async fn handle(app: &Arc<App>, service: Service, request_id: &str, peer: IpAddr, request: Request<Body>) -> Handled {
+    let (parts, body) = request.into_parts();
+    let version = match microversion::negotiate(service, &parts.headers) {
+        Ok(version) => version,
+        Err(fault) => return (Err(fault), None, None),
+    };
+    let (route, params) = match app.routes.find(&parts.method, parts.uri.path(), version) {
+        Found::Route(route, params) => (route, params),
+        Found::OtherMethods(methods) => {
+            let fault = Fault::new(405, format!("The method {} is not allowed for this resource; it has {methods}.", parts.method));
+            return (fault_with_allow(fault, service, &methods), None, Some(version));
+        }
+        Found::Nothing => return (Err(Fault::not_found("The resource could not be found.")), None, Some(version)),
+    };
+    let mut caller = None;
+    let reply = async {
+        let cloud = app.conductor.cloud().await.map_err(|f| Fault::failed(service, f))?;
+        let now = now();
+        let token = parts.headers.get("x-auth-token").map(|t| t.to_str().unwrap_or_default());
+        caller = match token {
+            Some(token) if !route.rule.is_public() => Some(crate::identity::authenticate(app, &cloud, now, token)?),
+            _ => None,
+        };
+        if !route.rule.is_public() {
+            let caller = caller.as_ref().ok_or_else(Fault::unauthorized)?;
+            if !route.rule.admits(caller) {
+                return Err(Fault::policy(service, route.rule.name));
+            }
+        }
+        let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+        let raw = if route.streams {
+            Raw::Stream(std::sync::Mutex::new(body))
+        } else {
+            Raw::Read(read(body, &parts.headers, service.body_limit()).await?)
+        };
+        let ctx = Ctx {
+            app: app.clone(),
+            route: route.clone(),
+            request_id: request_id.to_owned(),
+            caller: caller.clone(),
+            version,
+            params,
+            query,
+            base: base(app, &parts.headers),
+            path: parts.uri.path().to_owned(),
+            headers: parts.headers,
+            raw,
+            peer,
+            now,
+            cloud,
+        };
+        (route.handler)(ctx).await
+    }
+    .await;
+    (reply, caller, Some(version))
+}
+
+fn fault_with_allow(fault: Fault, service: Service, methods: &str) -> Reply {
+    Ok(fault.render(service, true).header("allow", methods))
+}
+
+async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<bytes::Bytes, Fault> {
+    let too_large = || Fault::new(413, format!("The request body is too large; at most {limit} bytes are read."));
+    if let Some(length) = headers.get("content-length").and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok())
+        && length > limit as u64
+    {
+        return Err(too_large());
+    }
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(e) if e.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Err(_) => Err(Fault::bad_request("The request body broke off.")),
+    }
+}
+
+/// How the client reached us, for links: by its Host header, which is text until proven a host.
+fn base(app: &App, headers: &HeaderMap) -> String {
+    let host = headers.get("host").and_then(|v| v.to_str().ok());
+    let fine = |h: &&str| !h.is_empty() && h.len() <= 255 && h.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]_".contains(&b));
+    match host.filter(fine) {
+        Some(host) if app.tls.load(std::sync::atomic::Ordering::Relaxed) => format!("https://{host}"),
+        Some(host) => format!("http://{host}"),
+        None => app.config.fallback_base.clone(),
+    }
+}
+
+/// The one clock of the API.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// The one source of ids of the API: version 4.
+pub(crate) fn new_uuid() -> uuid::Uuid {
+    let mut bytes = [0; 16];
+    // The kernel's generator fails only before it is seeded, in early boot; nothing safe can be done without it.
+    getrandom::fill(&mut bytes).unwrap_or_else(|e| panic!("no random bytes from the kernel: {e}"));
+    uuid::Builder::from_random_bytes(bytes).into_uuid()
+}
+
+impl App {
+    /// Leaves the audit record of a mutating call that was refused (invariant 8).
+    fn refused(&self, request_id: &str, caller: Option<&super::Caller>, peer: IpAddr, method: &str, path: &str, fault: &Fault) {
+        tracing::debug!(request_id, user = ?caller.map(|c| c.user), %peer, method, path, status = fault.status, "refused");
+    }
+}
