@@ -15,12 +15,13 @@ pub fn subject(host: &strata_events::HostName, what: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Report {
-    /// An instance of this generation is in this power state, and so many of its reboots were done.
-    Instance { id: InstanceId, generation: u32, power: Power, reboots: u32 },
+    /// An instance of this generation is in this power state; so many of its reboots were done and so many of the operations
+    /// asked for were seen to (an observation from before the latest says nothing about it).
+    Instance { id: InstanceId, generation: u32, power: Power, reboots: u32, asks: u32 },
     /// Nothing of the instance is left on this host.
     InstanceAbsent { id: InstanceId, generation: u32 },
     /// The last thing asked could not be done; `reason` is for the user.
-    InstanceFailed { id: InstanceId, generation: u32, reason: String },
+    InstanceFailed { id: InstanceId, generation: u32, asks: u32, reason: String },
     /// The port exists here.
     PortPlugged { id: PortId },
     /// The port can't be made; `reason` is for the user.

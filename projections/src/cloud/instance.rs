@@ -109,6 +109,11 @@ pub struct Instance {
     /// How many reboots were asked for, and whether the last was hard. The host compares with what it did.
     pub reboots: u32,
     pub reboot_hard: bool,
+    /// How many operations were asked for. The host compares with what it did, so it tells what a user asked for from what
+    /// happened by itself (a guest that shut down).
+    pub asks: u32,
+    /// Its end was asked for; nothing takes that back.
+    pub deleting: bool,
     pub fault: Option<Fault>,
     pub locked: Option<Lock>,
     pub launched_at: Option<Timestamp>,

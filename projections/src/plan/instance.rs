@@ -45,6 +45,8 @@ pub struct InstancePlan {
     /// How many reboots were asked for in its life, and whether the last is hard.
     pub reboots: u32,
     pub reboot_hard: bool,
+    /// How many operations were asked for in its life: when the host has seen to as many, what differs happened by itself.
+    pub asks: u32,
     pub name: String,
     pub hostname: String,
     pub project: ProjectId,
@@ -73,6 +75,7 @@ pub(super) fn plan(cloud: &Cloud, host: &HostName, i: &Instance) -> (Key, Item) 
         ready,
         reboots: i.reboots,
         reboot_hard: i.reboot_hard,
+        asks: i.asks,
         name: i.spec.name.clone(),
         hostname: i.spec.hostname.clone(),
         project: i.project,

@@ -110,6 +110,8 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
                 generation: 0,
                 reboots: 0,
                 reboot_hard: false,
+                asks: 0,
+                deleting: false,
                 fault: None,
                 locked: None,
                 launched_at: None,
@@ -180,6 +182,8 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
             i.task = Some(Task::Operation(*operation));
             i.deadline = Some(*deadline);
             i.wanted = outcome(*operation).2;
+            i.asks += 1;
+            i.deleting |= *operation == Operation::Delete;
             if matches!(operation, Operation::RebootSoft | Operation::RebootHard) {
                 i.reboots += 1;
                 i.reboot_hard = *operation == Operation::RebootHard;

@@ -1,0 +1,70 @@
+//! The authority on disk. Keys are made once and kept; everything else is written from them, and only when it differs.
+
+use crate::{Authority, CredentialError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// What [`write`] has put where.
+#[derive(Debug, Clone)]
+pub struct Paths {
+    /// `nats-server -c` this.
+    pub config: PathBuf,
+    /// For the control plane's clients (`ConnectOptions::with_credentials_file`).
+    pub control_plane: PathBuf,
+    /// The seed with which a conductor admits hosts.
+    pub account_key: PathBuf,
+}
+
+/// Makes `dir` hold a server's configuration and the credentials that fit it. Existing keys and credentials are kept, so that
+/// hosts stay admitted; all are readable by their owner only. Run again, it changes nothing.
+pub fn write(dir: &Path, port: u16, jetstream_store: &Path) -> Result<Paths, CredentialError> {
+    std::fs::create_dir_all(dir).map_err(|source| CredentialError::File { path: dir.into(), source })?;
+    let authority = authority(dir)?;
+    let paths =
+        Paths { config: dir.join("nats-server.conf"), control_plane: dir.join("control-plane.creds"), account_key: dir.join("account.nk") };
+    put(&paths.config, &authority.server_config(port, jetstream_store)?)?;
+    if read(&paths.control_plane)?.is_none() {
+        put(&paths.control_plane, &authority.account_key()?.control_plane()?.to_file_text())?;
+    }
+    Ok(paths)
+}
+
+fn authority(dir: &Path) -> Result<Authority, CredentialError> {
+    let files = ["operator.nk", "system.nk", "account.nk"].map(|name| dir.join(name));
+    let kept = [read(&files[0])?, read(&files[1])?, read(&files[2])?];
+    if let [Some(operator), Some(system), Some(account)] = &kept {
+        return Authority::from_seeds([operator, system, account]);
+    }
+    // A run that was cut off in between left some of the three: nothing was signed with them yet.
+    let made = Authority::generate();
+    for (file, seed) in files.iter().zip(made.seeds()?) {
+        put(file, &seed)?;
+    }
+    Ok(made)
+}
+
+fn read(path: &Path) -> Result<Option<String>, CredentialError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CredentialError::File { path: path.into(), source }),
+    }
+}
+
+/// Replaces a file as a whole, so that a crash leaves the old one or the new one.
+fn put(path: &Path, text: &str) -> Result<(), CredentialError> {
+    if read(path)?.as_deref() == Some(text) {
+        return Ok(());
+    }
+    let draft = path.with_extension("new");
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&draft, path));
+    written.map_err(|source| CredentialError::File { path: path.into(), source })
+}

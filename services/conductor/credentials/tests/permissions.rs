@@ -1,0 +1,164 @@
+//! What a real nats-server makes of the permits: a host reads its own plan and reports as itself, and nothing else.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use async_nats::jetstream::{self, consumer, stream};
+use futures_util::StreamExt;
+use std::time::Duration;
+use strata_credentials::{AccountKey, consumer as consumer_name, inbox, new_host_key};
+use strata_events::HostName;
+
+/// A nats-server of our own, which ends with the test.
+struct Server {
+    child: std::process::Child,
+    dir: std::path::PathBuf,
+    port: u16,
+}
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn server(name: &str) -> (Server, strata_credentials::Paths) {
+    let dir = std::env::temp_dir().join(format!("strata-credentials-{name}-{}", std::process::id()));
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let paths = strata_credentials::write(&dir, port, &dir.join("jetstream")).unwrap();
+    let log = std::fs::File::create(dir.join("log")).unwrap();
+    let child =
+        std::process::Command::new("nats-server").arg("-c").arg(&paths.config).stderr(log).spawn().expect("nats-server is installed");
+    for _ in 0..100 {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return (Server { child, dir, port }, paths);
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("nats-server did not start: {}", std::fs::read_to_string(dir.join("log")).unwrap_or_default());
+}
+
+async fn as_host(server: &Server, account: &AccountKey, host: &HostName) -> async_nats::Client {
+    let (seed, public) = new_host_key().unwrap();
+    let key = std::sync::Arc::new(nkeys_of(&seed));
+    async_nats::ConnectOptions::with_jwt(account.host(host, &public).unwrap(), move |nonce| {
+        let key = key.clone();
+        async move { key.sign(&nonce).map_err(async_nats::AuthError::new) }
+    })
+    .custom_inbox_prefix(inbox(host))
+    .request_timeout(Some(Duration::from_secs(1)))
+    .connect(format!("127.0.0.1:{}", server.port))
+    .await
+    .unwrap()
+}
+fn nkeys_of(seed: &str) -> nkeys::KeyPair {
+    nkeys::KeyPair::from_seed(seed).unwrap()
+}
+
+fn plan_of(host: &HostName, name: String) -> consumer::pull::Config {
+    consumer::pull::Config {
+        name: Some(name),
+        filter_subject: format!("$KV.PLANS.{host}.>"),
+        deliver_policy: consumer::DeliverPolicy::LastPerSubject,
+        ack_policy: consumer::AckPolicy::None,
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_host_reads_its_own_plan_and_reports_as_itself_and_nothing_more() {
+    let (server, paths) = server("permissions");
+    let account = AccountKey::from_seed(&std::fs::read_to_string(&paths.account_key).unwrap()).unwrap();
+    let control = async_nats::ConnectOptions::with_credentials_file(&paths.control_plane)
+        .await
+        .unwrap()
+        .connect(format!("127.0.0.1:{}", server.port))
+        .await
+        .unwrap();
+    let streams = jetstream::new(control.clone());
+    streams
+        .create_stream(stream::Config {
+            name: "KV_PLANS".into(),
+            subjects: vec!["$KV.PLANS.>".into()],
+            max_messages_per_subject: 1,
+            allow_direct: true,
+            ..Default::default()
+        })
+        .await
+        .unwrap();
+    for host in ["h1", "h2"] {
+        streams.publish(format!("$KV.PLANS.{host}.port.x"), host.into()).await.unwrap().await.unwrap();
+    }
+    let mut reports = control.subscribe("report.*.observed").await.unwrap();
+    control.flush().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(m) = reports.next().await {
+            control.publish(m.reply.unwrap(), m.subject.to_string().into()).await.unwrap();
+        }
+    });
+
+    let (h1, h2) = (HostName::from("h1"), HostName::from("h2"));
+    let client = as_host(&server, &account, &h1).await;
+    let mut js = jetstream::new(client.clone());
+    js.set_timeout(Duration::from_millis(700));
+    let plans = js.get_stream_no_info("KV_PLANS").await.unwrap();
+
+    // Its own plan, now and when asked again; its own reports.
+    let own = plans.create_consumer(plan_of(&h1, consumer_name(&h1))).await.expect("a host may read its own plan");
+    let first = own.stream().heartbeat(Duration::from_secs(1)).expires(Duration::from_secs(5)).messages().await.unwrap().next().await;
+    assert_eq!(first.unwrap().unwrap().payload, "h1");
+    plans.delete_consumer(&consumer_name(&h1)).await.expect("and begin again");
+    let answer = client.request("report.h1.observed", "".into()).await.expect("a host may report as itself");
+    assert_eq!(answer.payload, "report.h1.observed");
+
+    // Another's plan: by a consumer of any name, by a get, by listening, by taking over the other's consumer.
+    assert!(plans.create_consumer(plan_of(&h2, consumer_name(&h1))).await.is_err(), "h1 read h2's plan");
+    assert!(plans.create_consumer(plan_of(&h2, consumer_name(&h2))).await.is_err(), "h1 read h2's plan as h2");
+    assert!(plans.create_consumer(plan_of(&h1, consumer_name(&h2))).await.is_err(), "h1 changed h2's consumer");
+    assert!(plans.delete_consumer(&consumer_name(&h2)).await.is_err(), "h1 ended h2's consumer");
+    assert!(plans.direct_get_last_for_subject("$KV.PLANS.h2.port.x").await.is_err(), "h1 got a value of h2");
+    assert!(plans.get_info().await.is_err(), "h1 listed the keys of every host");
+    for subject in ["$KV.PLANS.h2.>", "report.>", "_INBOX_h2.>", "_INBOX.>", "events.>", ">"] {
+        let mut stolen = client.subscribe(subject).await.unwrap();
+        client.flush().await.unwrap();
+        streams.publish("$KV.PLANS.h2.port.x", "secret".into()).await.unwrap().await.unwrap();
+        let got = tokio::time::timeout(Duration::from_millis(100), stolen.next()).await;
+        assert!(!matches!(got, Ok(Some(_))), "h1 could listen to {subject}: {got:?}");
+    }
+    // Another's report, or a plan of its own making.
+    assert!(client.request("report.h2.observed", "".into()).await.is_err(), "h1 reported as h2");
+    client.publish("$KV.PLANS.h1.port.forged", "forged".into()).await.unwrap();
+    client.flush().await.unwrap();
+    let bucket = streams.get_stream_no_info("KV_PLANS").await.unwrap();
+    assert!(bucket.direct_get_last_for_subject("$KV.PLANS.h1.port.forged").await.is_err(), "h1 wrote a plan");
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_without_a_permit_or_with_one_that_another_signed() {
+    let (server, _) = server("strangers");
+    let url = format!("127.0.0.1:{}", server.port);
+    assert!(async_nats::connect(&url).await.is_err());
+    let other = strata_credentials::Authority::generate().account_key().unwrap().control_plane().unwrap();
+    let forged = async_nats::ConnectOptions::with_credentials(&other.to_file_text()).unwrap();
+    assert!(forged.connect(&url).await.is_err());
+}
+
+#[test]
+fn writing_again_keeps_keys_and_credentials() {
+    let dir = std::env::temp_dir().join(format!("strata-credentials-again-{}", std::process::id()));
+    let read = |p: &std::path::Path| std::fs::read_to_string(p).unwrap();
+    let first = strata_credentials::write(&dir, 4222, &dir.join("js")).unwrap();
+    let before = (read(&first.config), read(&first.control_plane), read(&first.account_key));
+    let again = strata_credentials::write(&dir, 4222, &dir.join("js")).unwrap();
+    assert_eq!(before, (read(&again.config), read(&again.control_plane), read(&again.account_key)));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&first.account_key).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_permit_is_made_only_for_a_users_key() {
+    let authority = strata_credentials::Authority::generate();
+    let account = authority.account_key().unwrap();
+    assert!(account.host(&"h1".into(), "not a key").is_err());
+    assert!(account.host(&"h1".into(), &nkeys::KeyPair::new_account().public_key()).is_err());
+}
