@@ -46,6 +46,10 @@ impl Refusal {
     pub fn not_found(noun: &str, id: impl std::fmt::Display) -> Self {
         Self::new(Class::NotFound, "NotFound", format!("{noun} {id} could not be found."))
     }
+    /// The same as another sort of no.
+    pub fn with_class(self, class: Class) -> Self {
+        Self { class, ..self }
+    }
     /// The same with the exception's name that this service tells.
     pub fn with_kind(self, kind: &'static str) -> Self {
         Self { kind, ..self }

@@ -1,0 +1,118 @@
+//! What may be asked of a role. The rule: no role implies admin, and implications form no circle.
+
+use super::identity::{duplicate, immutable, not_found};
+use crate::{Command, Context, Decision, Refusal, events};
+use serde_json::{Map, Value};
+use strata_events::role::RoleEvent;
+use strata_events::{DomainId, RoleId};
+use strata_projections::Cloud;
+
+/// Makes a role, global or of one domain.
+#[derive(Debug, Clone)]
+pub struct CreateRole {
+    pub id: RoleId,
+    pub name: String,
+    pub domain: Option<DomainId>,
+    pub description: Option<String>,
+    pub options: Map<String, Value>,
+}
+
+impl Command for CreateRole {
+    fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
+        if let Some(domain) = &self.domain
+            && !cloud.domains.contains(domain)
+        {
+            return Err(not_found("domain", domain));
+        }
+        if cloud.roles.contains(&self.id) || cloud.roles.by_name(self.domain, &self.name).is_some() {
+            return Err(duplicate("role", format_args!("Duplicate entry found with name {}", self.name)));
+        }
+        Ok(events![RoleEvent::RoleCreated {
+            id: self.id,
+            name: self.name.clone(),
+            domain: self.domain,
+            description: self.description.clone(),
+            options: self.options.clone(),
+        }])
+    }
+}
+
+/// Changes what is named.
+#[derive(Debug, Clone)]
+pub struct UpdateRole {
+    pub id: RoleId,
+    pub name: Option<String>,
+    pub description: Option<Option<String>>,
+    pub options: Option<Map<String, Value>>,
+}
+
+impl Command for UpdateRole {
+    fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
+        let role = cloud.roles.get(&self.id).ok_or_else(|| not_found("role", self.id))?;
+        immutable("role", self.id, &role.options, self.options.as_ref())?;
+        let name = self.name.clone().filter(|n| *n != role.name);
+        if let Some(name) = &name
+            && cloud.roles.by_name(role.domain, name).is_some()
+        {
+            return Err(duplicate("role", format_args!("Duplicate entry found with name {name}")));
+        }
+        Ok(events![RoleEvent::RoleUpdated { id: self.id, name, description: self.description.clone(), options: self.options.clone() }])
+    }
+}
+
+/// Deletes a role wherever it was given.
+#[derive(Debug, Clone)]
+pub struct DeleteRole {
+    pub id: RoleId,
+}
+
+impl Command for DeleteRole {
+    fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
+        let role = cloud.roles.get(&self.id).ok_or_else(|| not_found("role", self.id))?;
+        immutable("role", self.id, &role.options, None)?;
+        Ok(events![RoleEvent::RoleDeleted { id: self.id }])
+    }
+}
+
+/// Whoever has `role` shall have `implied` too.
+#[derive(Debug, Clone)]
+pub struct ImplyRole {
+    pub role: RoleId,
+    pub implied: RoleId,
+}
+
+impl Command for ImplyRole {
+    fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
+        cloud.roles.get(&self.role).ok_or_else(|| not_found("role", self.role))?;
+        let implied = cloud.roles.get(&self.implied).ok_or_else(|| not_found("role", self.implied))?;
+        if implied.domain.is_none() && implied.name == "admin" {
+            return Err(Refusal::forbidden(format!("{} cannot be an implied roles.", self.implied)));
+        }
+        if implied.domain.is_some() {
+            return Err(Refusal::forbidden(format!("{} is a role of a domain and cannot be an implied roles.", self.implied)));
+        }
+        if cloud.roles.implies(&self.role, &self.implied) {
+            return Ok(vec![]);
+        }
+        if cloud.roles.closure([self.implied]).contains(&self.role) {
+            return Err(Refusal::invalid("The implication would go round in a circle: the implied role already implies the other one."));
+        }
+        Ok(events![RoleEvent::RoleImplied { id: self.role, implies: self.implied }])
+    }
+}
+
+/// Ends an implication.
+#[derive(Debug, Clone)]
+pub struct RemoveImplication {
+    pub role: RoleId,
+    pub implied: RoleId,
+}
+
+impl Command for RemoveImplication {
+    fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
+        match cloud.roles.implies(&self.role, &self.implied) {
+            true => Ok(events![RoleEvent::RoleImplicationRemoved { id: self.role, implies: self.implied }]),
+            false => Err(not_found("implied role", format_args!("{} implies {}", self.role, self.implied))),
+        }
+    }
+}
