@@ -1,5 +1,9 @@
-//! The strata API.
+//! Strata's own calls: what OpenStack has no API for.
+
+mod status;
 
 use crate::frame::Routes;
 
-pub fn routes(_r: &mut Routes) {}
+pub fn routes(r: &mut Routes) {
+    status::routes(r);
+}
