@@ -1,0 +1,1 @@
+SELECT hash FROM strata.events WHERE position = $1

@@ -1,0 +1,1 @@
+SELECT position, hash FROM strata.log_head FOR UPDATE
