@@ -68,16 +68,20 @@ impl Host {
     }
     /// Why this much more does not fit, in the words of the operator; none when it does.
     pub fn lacks(&self, more: Allocation) -> Option<String> {
-        let want = self.used.plus(more);
+        self.lacks_beside(self.used, more)
+    }
+    /// The same as if `used` were allocated there: for a scheduler that plans several placements at once.
+    pub fn lacks_beside(&self, used: Allocation, more: Allocation) -> Option<String> {
+        let want = used.plus(more);
         let vcpus = self.inventory.vcpus * VCPU_RATIO;
         if more.vcpus > self.inventory.vcpus {
             Some(format!("has {} CPUs, fewer than the {} vCPUs of one server", self.inventory.vcpus, more.vcpus))
         } else if want.vcpus > vcpus {
-            Some(format!("vCPUs: {} used of {vcpus}, {} more wanted", self.used.vcpus, more.vcpus))
+            Some(format!("vCPUs: {} used of {vcpus}, {} more wanted", used.vcpus, more.vcpus))
         } else if want.memory > self.inventory.memory {
-            Some(format!("memory: {} MiB used of {}, {} more wanted", self.used.memory, self.inventory.memory, more.memory))
+            Some(format!("memory: {} MiB used of {}, {} more wanted", used.memory, self.inventory.memory, more.memory))
         } else if want.disk > self.inventory.disk {
-            Some(format!("disk: {} GiB used of {}, {} more wanted", self.used.disk, self.inventory.disk, more.disk))
+            Some(format!("disk: {} GiB used of {}, {} more wanted", used.disk, self.inventory.disk, more.disk))
         } else {
             None
         }

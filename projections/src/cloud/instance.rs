@@ -24,6 +24,20 @@ pub enum State {
     Error,
 }
 
+impl State {
+    /// Nova's word.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Building => "building",
+            State::Active => "active",
+            State::Stopped => "stopped",
+            State::Paused => "paused",
+            State::Suspended => "suspended",
+            State::Error => "error",
+        }
+    }
+}
+
 /// What its host shall make of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,6 +57,27 @@ pub enum Task {
     /// Its host builds it.
     Spawn,
     Operation(Operation),
+}
+
+impl Task {
+    /// Nova's word (task_state).
+    pub fn word(self) -> &'static str {
+        match self {
+            Task::Schedule => "scheduling",
+            Task::Spawn => "spawning",
+            Task::Operation(operation) => match operation {
+                Operation::Start => "powering-on",
+                Operation::Stop => "powering-off",
+                Operation::RebootSoft => "rebooting",
+                Operation::RebootHard => "rebooting_hard",
+                Operation::Pause => "pausing",
+                Operation::Unpause => "unpausing",
+                Operation::Suspend => "suspending",
+                Operation::Resume => "resuming",
+                Operation::Delete => "deleting",
+            },
+        }
+    }
 }
 
 /// Why it is in ERROR, or what went wrong last.
@@ -117,6 +152,8 @@ pub struct Instance {
     pub fault: Option<Fault>,
     pub locked: Option<Lock>,
     pub launched_at: Option<Timestamp>,
+    /// The position of its first event.
+    pub requested: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub actions: Vec<Arc<Action>>,

@@ -5,6 +5,7 @@
 //! resources is a plain `if` over one state.
 
 pub mod decide;
+pub mod draft;
 pub mod react;
 pub mod refusal;
 #[cfg(any(test, feature = "testing"))]

@@ -115,6 +115,7 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
                 fault: None,
                 locked: None,
                 launched_at: None,
+                requested: stamp.position,
                 created_at: stamp.at,
                 updated_at: stamp.at,
                 actions: vec![],

@@ -1,5 +1,7 @@
 //! What follows an event, and what follows from time passing. Both give commands, which are decided like any other.
 
+mod instance;
+
 use crate::Command;
 use strata_events::{Recorded, Timestamp};
 use strata_projections::Cloud;
@@ -10,6 +12,6 @@ pub fn react(_cloud: &Cloud, _recorded: &Recorded) -> Vec<Box<dyn Command>> {
 }
 
 /// What is due at this moment whatever happened before: deadlines that passed, and follow-up work that a crash cut off.
-pub fn sweep(_cloud: &Cloud, _now: Timestamp) -> Vec<Box<dyn Command>> {
-    vec![]
+pub fn sweep(cloud: &Cloud, now: Timestamp) -> Vec<Box<dyn Command>> {
+    instance::sweep(cloud, now)
 }

@@ -1,0 +1,206 @@
+//! A server's NICs: which networks and ports it gets, as Nova chooses them (nova/network/neutron.py).
+
+use super::request::{NewInstance, RequestInstances};
+use crate::draft::Draft;
+use crate::{Class, Refusal};
+use std::net::IpAddr;
+use std::sync::Arc;
+use strata_events::port::{PortAttributes, PortEvent};
+use strata_events::{NetworkId, PortId, ProjectId, SecurityGroupId};
+use strata_projections::Cloud;
+use strata_projections::cloud::network::Network;
+use strata_projections::cloud::port::Port;
+
+/// What the caller said of networks.
+#[derive(Debug, Clone)]
+pub enum WantedNetworks {
+    /// Nothing: the project's only network, if it has one.
+    Unsaid,
+    /// `auto`: the project's only network, which must be there.
+    Auto,
+    /// `none`: no NIC.
+    Nothing,
+    /// These, in this order.
+    These(Vec<NicAsk>),
+}
+
+/// One NIC asked for.
+#[derive(Debug, Clone)]
+pub struct NicAsk {
+    pub target: NicTarget,
+}
+
+/// What a NIC is plugged into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NicTarget {
+    /// A port that exists.
+    Port(PortId),
+    /// A new port on this network.
+    Network { id: NetworkId, fixed_ip: Option<IpAddr> },
+}
+
+/// The NICs that a request leads to.
+pub(super) fn resolve(cloud: &Cloud, ask: &RequestInstances) -> Result<Vec<NicTarget>, Refusal> {
+    let several = ask.instances.len() > 1;
+    match &ask.networks {
+        WantedNetworks::Nothing => Ok(vec![]),
+        WantedNetworks::These(nics) if !nics.is_empty() => {
+            for nic in nics {
+                match &nic.target {
+                    NicTarget::Port(_) if several => {
+                        return Err(Refusal::invalid(
+                            "Failed to launch instances: Unable to launch multiple instances with a single configured port ID. Please launch your instance one by one with different ports.",
+                        ));
+                    }
+                    NicTarget::Network { fixed_ip: Some(_), .. } if several => {
+                        return Err(Refusal::invalid(
+                            "Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified.",
+                        ));
+                    }
+                    NicTarget::Port(id) => usable_port(cloud, &ask.project, ask.admin, id).map(drop)?,
+                    NicTarget::Network { id, .. } => usable_network(cloud, &ask.project, ask.admin, id)?,
+                }
+            }
+            Ok(nics.iter().map(|n| n.target.clone()).collect())
+        }
+        wanted => {
+            let own = cloud.networks.of_project(&ask.project);
+            let shared = cloud.networks.values().filter(|n| n.attributes.shared && n.project != ask.project);
+            let available: Vec<&Arc<Network>> = own.chain(shared).filter(|n| !n.attributes.external).collect();
+            match available[..] {
+                [] if matches!(wanted, WantedNetworks::Auto) => Err(Refusal::invalid(format!(
+                    "Unable to automatically allocate a network for project {}: it has none, create one with a subnet.",
+                    ask.project
+                ))),
+                [] => Ok(vec![]),
+                [only] => {
+                    usable_network(cloud, &ask.project, ask.admin, &only.id)?;
+                    Ok(vec![NicTarget::Network { id: only.id, fixed_ip: None }])
+                }
+                _ => Err(Refusal::conflict("Multiple possible networks found, use a Network ID to be more specific.")
+                    .with_kind("NetworkAmbiguous")),
+            }
+        }
+    }
+}
+
+/// A network that a project may plug servers into.
+pub(super) fn usable_network(cloud: &Cloud, project: &ProjectId, admin: bool, id: &NetworkId) -> Result<(), Refusal> {
+    let seen = |n: &&Arc<Network>| admin || n.project == *project || n.attributes.shared || n.attributes.external;
+    let network = cloud.networks.get(id).filter(seen).ok_or_else(|| Refusal::invalid(format!("Network {id} could not be found.")))?;
+    if network.attributes.external && !network.attributes.shared && !admin && network.project != *project {
+        return Err(Refusal::forbidden(format!("It is not allowed to create an interface on external network {id}")));
+    }
+    if cloud.subnets.on_network(id).next().is_none() {
+        return Err(Refusal::invalid(format!("Network {id} requires a subnet in order to boot instances on.")));
+    }
+    Ok(())
+}
+
+/// A port that a project may plug into a server, and that is in no other.
+pub(super) fn usable_port<'a>(cloud: &'a Cloud, project: &ProjectId, admin: bool, id: &PortId) -> Result<&'a Arc<Port>, Refusal> {
+    let port = cloud.ports.get(id).filter(|p| admin || p.project == *project);
+    let port = port.ok_or_else(|| Refusal::invalid(format!("Port id {id} could not be found.")))?;
+    if !port.attributes.device_id.is_empty() {
+        return Err(Refusal::conflict(format!("Port {id} is still in use.")).with_kind("PortInUse"));
+    }
+    if port.attributes.fixed_ips.is_empty() {
+        return Err(Refusal::invalid(format!("Port {id} requires a FixedIP in order to be used.")));
+    }
+    Ok(port)
+}
+
+/// The security groups named by name or id; none when the default shall be taken.
+pub(super) fn security_groups(cloud: &Cloud, project: &ProjectId, names: &[String]) -> Result<Option<Vec<SecurityGroupId>>, Refusal> {
+    if names.is_empty() || (names.len() == 1 && names[0] == "default") {
+        return Ok(None);
+    }
+    let one = |name: &String| {
+        let by_id = name.parse::<SecurityGroupId>().ok().filter(|id| cloud.security_groups.get(id).is_some_and(|g| g.project == *project));
+        if let Some(id) = by_id {
+            return Ok(id);
+        }
+        let mut named = cloud.security_groups.of_project(project).filter(|g| g.name == *name);
+        match (named.next(), named.next()) {
+            (Some(group), None) => Ok(group.id),
+            (Some(_), Some(_)) => {
+                Err(Refusal::conflict(format!("Multiple security groups found matching '{name}'. Use an ID to be more specific.")))
+            }
+            (None, _) => Err(Refusal::invalid(format!("Security group {name} not found for project {project}."))),
+        }
+    };
+    names.iter().map(one).collect::<Result<Vec<_>, _>>().map(Some)
+}
+
+/// A server's ports in the order of its NICs, and those of them that are made for it.
+pub(super) fn ids(nics: &[NicTarget], new: &[PortId]) -> (Vec<PortId>, Vec<PortId>) {
+    let mut new = new.iter();
+    let mut own = vec![];
+    let all = nics.iter().filter_map(|nic| match nic {
+        NicTarget::Port(id) => Some(*id),
+        NicTarget::Network { .. } => new.next().inspect(|id| own.push(**id)).copied(),
+    });
+    (all.collect(), own)
+}
+
+/// Makes a server's ports, and takes those that exist.
+pub(super) fn plug(
+    draft: &mut Draft<'_>,
+    ask: &RequestInstances,
+    new: &NewInstance,
+    nics: &[NicTarget],
+    security_groups: &Option<Vec<SecurityGroupId>>,
+) -> Result<(), Refusal> {
+    let owner = format!("compute:{}", ask.zone.as_deref().unwrap_or("nova"));
+    let mut fresh = new.ports.iter();
+    for nic in nics {
+        match nic {
+            NicTarget::Port(id) => take(draft, id, &new.id.to_string(), &owner)?,
+            NicTarget::Network { id, fixed_ip } => {
+                let Some(port) = fresh.next() else {
+                    return Err(Refusal::invalid("More networks were asked for than there are ids for ports."));
+                };
+                let port = NewPort {
+                    id: *port,
+                    project: ask.project,
+                    network: *id,
+                    fixed_ip: *fixed_ip,
+                    device: new.id.to_string(),
+                    owner: &owner,
+                };
+                create(draft, &port, security_groups)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A port to be made for a server.
+pub(super) struct NewPort<'a> {
+    pub id: PortId,
+    pub project: ProjectId,
+    pub network: NetworkId,
+    pub fixed_ip: Option<IpAddr>,
+    pub device: String,
+    pub owner: &'a str,
+}
+
+/// Makes a port for a server. What Neutron refuses, Nova tells as a bad request, and a full quota in its own words.
+pub(super) fn create(draft: &mut Draft<'_>, port: &NewPort<'_>, security_groups: &Option<Vec<SecurityGroupId>>) -> Result<(), Refusal> {
+    let told = |refusal: Refusal| match refusal.class {
+        Class::OverQuota => Refusal::new(Class::OverQuota, "PortLimitExceeded", "Maximum number of ports exceeded"),
+        _ => Refusal { class: Class::Invalid, ..refusal },
+    };
+    let _ = (draft, port, security_groups, told);
+    Err(Refusal::new(Class::Unavailable, "Unavailable", "Ports can't be made yet."))
+}
+
+/// Gives a port that exists to a server.
+pub(super) fn take(draft: &mut Draft<'_>, id: &PortId, device: &str, owner: &str) -> Result<(), Refusal> {
+    let port = draft.cloud.ports.get(id).cloned().ok_or_else(|| Refusal::invalid(format!("Port id {id} could not be found.")))?;
+    if !port.attributes.device_id.is_empty() {
+        return Err(Refusal::conflict(format!("Port {id} is still in use.")).with_kind("PortInUse"));
+    }
+    let attributes = PortAttributes { device_id: device.into(), device_owner: owner.into(), ..port.attributes.clone() };
+    draft.push(PortEvent::PortUpdated { id: *id, attributes })
+}
