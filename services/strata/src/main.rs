@@ -1,1 +1,66 @@
-fn main() {}
+//! `strata`: every service and every tool of a Strata cloud in one program.
+
+mod credentials;
+mod layout;
+mod process;
+mod serve;
+mod supervise;
+mod up;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use layout::Layout;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// An infrastructure cloud that speaks OpenStack's APIs and whose truth is an ordered log of events.
+#[derive(Debug, Parser)]
+#[command(name = "strata", version, max_term_width = 120)]
+struct Arguments {
+    /// The cloud's data directory
+    #[arg(long, global = true, value_name = "DIR", env = "STRATA_DATA", default_value = "/var/lib/strata")]
+    data: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start a cloud, or say that it runs already
+    Up(up::Options),
+    /// Stop a cloud
+    Down(up::DownOptions),
+    /// Run services of a cloud that was started before (what `up` does for you)
+    Serve(serve::Options),
+    /// Keep a cloud running: what `up` leaves behind
+    #[command(hide = true)]
+    Supervise,
+}
+
+fn main() -> ExitCode {
+    // A reader that went away (`strata events | head`) ends the program as it would any other, not with a panic.
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("strata: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let log = tracing_subscriber::EnvFilter::try_from_env("STRATA_LOG").unwrap_or_else(|_| "info,async_nats=warn".into());
+    tracing_subscriber::fmt().with_env_filter(log).with_writer(std::io::stderr).with_target(false).init();
+    let data = arguments.data.as_path();
+    match arguments.command {
+        Command::Up(options) => up::run(Layout::new(data)?, options),
+        Command::Down(options) => up::down(Layout::new(data)?, &options),
+        Command::Serve(options) => serve::run(Layout::existing(data)?, options),
+        Command::Supervise => {
+            let layout = Layout::existing(data)?;
+            let settings = layout.settings()?;
+            up::supervise_here(layout, settings)
+        }
+    }
+}

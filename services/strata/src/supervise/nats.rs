@@ -1,0 +1,54 @@
+//! A private nats-server with JetStream on a loopback port, which admits only what this cloud's authority signed. It holds
+//! nothing that the log doesn't: its store may be lost at any time.
+
+use crate::layout::{Layout, Settings};
+use crate::process;
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where the keys, the server's configuration and the control plane's credentials are.
+pub fn paths(layout: &Layout, settings: &Settings) -> Result<strata_credentials::Paths> {
+    let paths = strata_credentials::write(&layout.secrets().join("nats"), settings.nats_port, &layout.nats().join("jetstream"))?;
+    Ok(paths)
+}
+
+pub fn command(layout: &Layout, settings: &Settings) -> Result<std::process::Command> {
+    crate::layout::dir(&layout.nats(), 0o700)?;
+    let program = program().context("nats-server is not installed: apt-get install nats-server, or name one with --nats-url")?;
+    let mut command = process::command(layout, &program, "nats", libc::SIGTERM)?;
+    command.arg("-c").arg(paths(layout, settings)?.config).current_dir("/").env("GOMEMLIMIT", "64MiB");
+    Ok(command)
+}
+
+fn program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    // Debian keeps it among the administrator's programs, which are in not everyone's path.
+    std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]).map(|dir| dir.join("nats-server")).find(|p| p.exists())
+}
+
+pub fn url(settings: &Settings) -> String {
+    settings.nats_url.clone().unwrap_or_else(|| format!("nats://127.0.0.1:{}", settings.nats_port))
+}
+
+/// A connection with the control plane's rights.
+pub async fn connect(layout: &Layout, settings: &Settings) -> Result<async_nats::Client> {
+    let paths = paths(layout, settings)?;
+    let options = async_nats::ConnectOptions::with_credentials_file(&paths.control_plane)
+        .await
+        .with_context(|| format!("can't read {}", paths.control_plane.display()))?;
+    Ok(options.name("strata").connection_timeout(Duration::from_secs(2)).connect(url(settings)).await?)
+}
+
+/// Waits until the server lets us in.
+pub async fn ready(layout: &Layout, settings: &Settings) -> Result<()> {
+    let mut last = String::new();
+    for _ in 0..200 {
+        match connect(layout, settings).await {
+            Ok(_) => return Ok(()),
+            Err(e) => last = format!("{e:#}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    bail!("NATS at {} does not let us in: {last} (its log: {})", url(settings), layout.log_file("nats").display())
+}
