@@ -154,7 +154,7 @@ impl Layout {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(e).with_context(|| format!("can't read {}", file.display())),
             _ => {
                 let mut bytes = [0; 18];
-                getrandom::fill(&mut bytes).context("the kernel gives no random bytes")?;
+                getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("the kernel gives no random bytes: {e}"))?;
                 let text = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes);
                 write_private(&file, text.as_bytes())?;
                 Ok(text)

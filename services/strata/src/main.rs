@@ -2,9 +2,11 @@
 
 mod credentials;
 mod layout;
+mod live;
 mod process;
 mod serve;
 mod supervise;
+mod tools;
 mod up;
 
 use anyhow::Result;
@@ -32,13 +34,30 @@ enum Command {
     Down(up::DownOptions),
     /// Run services of a cloud that was started before (what `up` does for you)
     Serve(serve::Options),
+    /// Show what runs, how far each service is behind the log, the hosts, and what is not converged and why
+    Status,
+    /// Print the log of events
+    Events(tools::events::Options),
+    /// Show every step of one server with its cause and duration
+    #[command(subcommand)]
+    Timeline(tools::timeline::Options),
+    /// Who did what, and the proof that it was not changed since
+    #[command(subcommand)]
+    Audit(tools::audit::Options),
+    /// Fold the log from its beginning
+    Replay(tools::replay::Options),
+    /// The keys that seal tokens
+    #[command(subcommand)]
+    Keys(tools::keys::Options),
+    /// The machines that run servers
+    #[command(subcommand)]
+    Host(tools::hosts::Options),
     /// Keep a cloud running: what `up` leaves behind
     #[command(hide = true)]
     Supervise,
 }
 
 fn main() -> ExitCode {
-    // A reader that went away (`strata events | head`) ends the program as it would any other, not with a panic.
     let arguments = Arguments::parse();
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,6 +76,13 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Up(options) => up::run(Layout::new(data)?, options),
         Command::Down(options) => up::down(Layout::new(data)?, &options),
         Command::Serve(options) => serve::run(Layout::existing(data)?, options),
+        Command::Status => tools::block_on(tools::status::run(Layout::existing(data)?)),
+        Command::Events(options) => tools::block_on(tools::events::run(Layout::existing(data)?, options)),
+        Command::Timeline(options) => tools::block_on(tools::timeline::run(Layout::existing(data)?, options)),
+        Command::Audit(options) => tools::block_on(tools::audit::run(Layout::existing(data)?, options)),
+        Command::Replay(options) => tools::block_on(tools::replay::run(Layout::existing(data)?, options)),
+        Command::Keys(options) => tools::block_on(tools::keys::run(Layout::existing(data)?, options)),
+        Command::Host(options) => tools::block_on(tools::hosts::run(Layout::existing(data)?, options)),
         Command::Supervise => {
             let layout = Layout::existing(data)?;
             let settings = layout.settings()?;

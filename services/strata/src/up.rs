@@ -112,7 +112,7 @@ fn in_background(layout: &Layout) -> Result<()> {
     let log = layout.log_file("supervisor");
     let errors = std::fs::File::create(&log).with_context(|| format!("can't write {}", log.display()))?;
     let mut command = std::process::Command::new(supervise::services::program()?);
-    command.arg("supervise").arg("--data").arg(&layout.data).current_dir("/").env(process::DATA_VARIABLE, &layout.data);
+    command.arg("supervise").arg("--data").arg(&layout.data).current_dir("/").env(crate::layout::DATA_VARIABLE, &layout.data);
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(errors);
     process::detach(&mut command);
     let mut child = command.spawn().context("can't start the supervisor")?;

@@ -51,7 +51,11 @@ pub fn program() -> Result<std::path::PathBuf> {
 /// Brings the schema up to this program's version.
 pub async fn migrate(layout: &Layout, settings: &Settings) -> Result<()> {
     let owner = postgres::url(layout, settings, Role::Owner)?;
-    strata_log::migrate(&owner).await.context("can't bring the database's schema up to date")
+    let applied = strata_log::migrate(&owner).await.context("can't bring the database's schema up to date")?;
+    if !applied.is_empty() {
+        tracing::info!("migrated the database: {}", applied.join(", "));
+    }
+    Ok(())
 }
 
 /// Waits until the API answers at its root.

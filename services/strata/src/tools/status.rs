@@ -1,0 +1,139 @@
+//! `strata status`: what runs, how far each part is behind the log, the hosts, and what is not converged and why.
+
+use super::{Tool, line};
+use crate::layout::Layout;
+use crate::process;
+use anyhow::Result;
+use std::time::{SystemTime, UNIX_EPOCH};
+use strata_events::Timestamp;
+use strata_log::ReplicaSeen;
+use strata_projections::Cloud;
+use strata_projections::cloud::instance::{Instance, State, Task};
+use strata_projections::cloud::port::Plug;
+
+/// A replica that has said nothing for so long is shown as silent.
+const SILENT_MILLIS: i64 = 15_000;
+/// Of the things that are not converged, so many are shown one by one.
+const SHOWN: usize = 50;
+
+pub async fn run(layout: Layout) -> Result<()> {
+    let running = process::of_cloud(&layout);
+    println!("cloud       {}   {}", layout.data.display(), layout.settings()?.endpoint());
+    if running.is_empty() {
+        println!("            not running: start it with `strata up --data {}`", layout.data.display());
+        return Ok(());
+    }
+    println!("processes");
+    for record in &running {
+        let memory = process::memory(record.pid).map(|k| format!("{:.1} MiB", k as f64 / 1024.0)).unwrap_or_default();
+        println!("  {:<12} pid {:<8} {memory}", record.name, record.pid);
+    }
+    let tool = Tool::open(layout).await?;
+    let head = tool.log.head().await?;
+    let cloud = tool.cloud().await?;
+    println!("log         {} events", head.position);
+    println!("services");
+    for seen in tool.log.replicas().await? {
+        line(format_args!("  {}", service(&seen, head.position)))?;
+    }
+    hosts(&cloud);
+    let now = Timestamp(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros().try_into()?);
+    let open = open_ends(&cloud, now);
+    if open.is_empty() {
+        println!("converged   everything is as it should be");
+        return Ok(());
+    }
+    println!("not converged");
+    for text in open.iter().take(SHOWN) {
+        if !line(format_args!("  {text}"))? {
+            return Ok(());
+        }
+    }
+    if open.len() > SHOWN {
+        println!("  and {} more", open.len() - SHOWN);
+    }
+    Ok(())
+}
+
+fn service(seen: &ReplicaSeen, head: u64) -> String {
+    let replica = &seen.replica;
+    let lag = match head.saturating_sub(replica.applied) {
+        0 => "up to date".to_string(),
+        n => format!("{n} events behind the log"),
+    };
+    let state = if seen.millis_ago > SILENT_MILLIS { format!("silent for {} s", seen.millis_ago / 1000) } else { lag };
+    let details = match replica.details.as_str() {
+        "" | "{}" => String::new(),
+        json => format!("   {json}"),
+    };
+    format!("{:<24} {:<40} {state}   version {}{details}", replica.name, replica.services.join(", "), replica.version)
+}
+
+fn hosts(cloud: &Cloud) {
+    println!("hosts       {}", cloud.hosts.len());
+    for host in cloud.hosts.values().take(SHOWN) {
+        let state = match (host.up, host.forced_down, host.enabled) {
+            (false, _, _) => "down",
+            (_, true, _) => "forced down",
+            (_, _, false) => "disabled",
+            _ => "up",
+        };
+        println!(
+            "  {:<20} {state:<12} {} servers, {} vCPUs of {}, {} of {} MiB, {} of {} GiB   zone {}",
+            host.name.0,
+            host.used.instances,
+            host.used.vcpus,
+            host.inventory.vcpus,
+            host.used.memory,
+            host.inventory.memory,
+            host.used.disk,
+            host.inventory.disk,
+            host.zone
+        );
+    }
+    if cloud.hosts.len() > SHOWN {
+        println!("  and {} more", cloud.hosts.len() - SHOWN);
+    }
+}
+
+/// What is not as it should be, in words.
+pub fn open_ends(cloud: &Cloud, now: Timestamp) -> Vec<String> {
+    let mut open = vec![];
+    for host in cloud.hosts.values().filter(|h| !h.up) {
+        open.push(format!("host {}: its lease ran out; {} servers are on it. Is its worker running, and does it reach NATS?", host.name, host.used.instances));
+    }
+    for instance in cloud.instances.values() {
+        open.extend(of_instance(instance, now));
+    }
+    for port in cloud.ports.values() {
+        if let Some(binding) = &port.binding {
+            match &binding.plug {
+                Plug::Plugged => {}
+                Plug::Wanted => open.push(format!("port {}: waits until host {} has plugged it", port.id, binding.host)),
+                Plug::Failed(why) => open.push(format!("port {}: host {} can't plug it: {why}", port.id, binding.host)),
+            }
+        }
+    }
+    open
+}
+
+fn of_instance(instance: &Instance, now: Timestamp) -> Option<String> {
+    let name = format!("server {} ({})", instance.spec.name, instance.id);
+    let waiting = match (&instance.task, &instance.host) {
+        (Some(Task::Schedule), _) => "waits for a host".to_string(),
+        (Some(Task::Spawn), Some(host)) => format!("is being built by host {host}"),
+        (Some(Task::Operation(operation)), Some(host)) => format!("waits until host {host} has done {operation:?}"),
+        (Some(task), None) => format!("{task:?}, but it has no host"),
+        (None, _) if instance.state == State::Error => {
+            let why = instance.fault.as_ref().map_or("no reason is known", |f| f.message.as_str());
+            return Some(format!("{name}: ERROR: {why}"));
+        }
+        (None, _) => return None,
+    };
+    let deadline = match instance.deadline {
+        Some(d) if d > now => format!("; fails in {} s if it doesn't", (d.0 - now.0) / 1_000_000),
+        Some(d) => format!("; overdue for {} s", (now.0 - d.0) / 1_000_000),
+        None => String::new(),
+    };
+    Some(format!("{name}: {waiting}{deadline}"))
+}
