@@ -81,7 +81,10 @@ impl Layout {
     pub fn existing(data: &Path) -> Result<Self> {
         let layout = Self::new(data)?;
         if !layout.settings_file().exists() {
-            bail!("there is no Strata cloud in {}: start one with `strata up --data {0}`, or name another with --data", layout.data.display());
+            bail!(
+                "there is no Strata cloud in {}: start one with `strata up --data {0}`, or name another with --data",
+                layout.data.display()
+            );
         }
         Ok(layout)
     }
@@ -121,9 +124,12 @@ impl Layout {
         if near.join(".s.PGSQL.5432.lock").as_os_str().len() < SOCKET_PATH_LIMIT {
             return near;
         }
-        let hash = self.data.as_os_str().as_encoded_bytes().iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = self
+            .data
+            .as_os_str()
+            .as_encoded_bytes()
+            .iter()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         PathBuf::from(format!("/tmp/strata-{hash:016x}"))
     }
 

@@ -23,12 +23,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// Starts the process, and from then on again whenever it ends. `stop_signal` is what ends it in good order.
-    pub fn start(
-        layout: &Layout,
-        name: &str,
-        stop_signal: i32,
-        command: impl Fn() -> Result<Command> + 'static,
-    ) -> Result<Self> {
+    pub fn start(layout: &Layout, name: &str, stop_signal: i32, command: impl Fn() -> Result<Command> + 'static) -> Result<Self> {
         let (stop, mut stopped) = oneshot::channel();
         let mut child = spawn(layout, name, &command)?;
         let (layout, name) = (layout.clone(), name.to_string());

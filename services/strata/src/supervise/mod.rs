@@ -25,8 +25,12 @@ impl Lock {
     /// None: another one holds it.
     pub fn take(layout: &Layout) -> Result<Option<Lock>> {
         let file = layout.run().join("lock");
-        let handle =
-            File::options().create(true).truncate(false).write(true).open(&file).with_context(|| format!("can't open {}", file.display()))?;
+        let handle = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&file)
+            .with_context(|| format!("can't open {}", file.display()))?;
         match handle.try_lock() {
             Ok(()) => Ok(Some(Lock(handle))),
             Err(TryLockError::WouldBlock) => Ok(None),

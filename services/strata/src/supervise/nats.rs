@@ -24,7 +24,10 @@ pub fn command(layout: &Layout, settings: &Settings) -> Result<std::process::Com
 fn program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // Debian keeps it among the administrator's programs, which are in not everyone's path.
-    std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]).map(|dir| dir.join("nats-server")).find(|p| p.exists())
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|dir| dir.join("nats-server"))
+        .find(|p| p.exists())
 }
 
 pub fn url(settings: &Settings) -> String {

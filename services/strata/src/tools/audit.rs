@@ -69,7 +69,8 @@ async fn list(tool: &Tool, limit: u32) -> Result<()> {
     calls.sort_by_key(|c| c.at);
     let skip = calls.len().saturating_sub(limit as usize);
     for call in &calls[skip..] {
-        let name = call.who.strip_prefix("user ").and_then(|id| id.parse().ok()).and_then(|id| cloud.users.get(&id)).map(|u| u.name.clone());
+        let name =
+            call.who.strip_prefix("user ").and_then(|id| id.parse().ok()).and_then(|id| cloud.users.get(&id)).map(|u| u.name.clone());
         let who = name.as_ref().unwrap_or(&call.who);
         if !line(format_args!("{}  {}  {who} from {}  {}  {}", call.at.micros(), call.request_id, call.from, call.what, call.outcome))? {
             break;

@@ -77,7 +77,12 @@ async fn compare_plans(tool: &Tool, client: &async_nats::Client, mut head: Head,
             return Ok(());
         }
         if Instant::now() > deadline {
-            bail!("{} plans in NATS differ from the log's at position {}:\n  {}", differences.len(), head.position, differences[..differences.len().min(10)].join("\n  "));
+            bail!(
+                "{} plans in NATS differ from the log's at position {}:\n  {}",
+                differences.len(),
+                head.position,
+                differences[..differences.len().min(10)].join("\n  ")
+            );
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

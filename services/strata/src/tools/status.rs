@@ -100,7 +100,10 @@ fn hosts(cloud: &Cloud) {
 pub fn open_ends(cloud: &Cloud, now: Timestamp) -> Vec<String> {
     let mut open = vec![];
     for host in cloud.hosts.values().filter(|h| !h.up) {
-        open.push(format!("host {}: its lease ran out; {} servers are on it. Is its worker running, and does it reach NATS?", host.name, host.used.instances));
+        open.push(format!(
+            "host {}: its lease ran out; {} servers are on it. Is its worker running, and does it reach NATS?",
+            host.name, host.used.instances
+        ));
     }
     for instance in cloud.instances.values() {
         open.extend(of_instance(instance, now));

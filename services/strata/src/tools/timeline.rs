@@ -120,8 +120,12 @@ fn show(steps: &[Recorded], cloud: &Cloud) -> Result<()> {
 fn detail(step: &Recorded) -> String {
     match &step.event {
         Event::Instance(InstanceEvent::InstancePlaced { host, generation, .. }) => format!(": on {host}, generation {generation}"),
-        Event::Instance(InstanceEvent::InstanceUnplaceable { reason, .. } | InstanceEvent::InstanceBuildFailed { reason, .. }) => format!(": {reason}"),
-        Event::Instance(InstanceEvent::InstanceOperationRequested { operation, .. } | InstanceEvent::InstanceOperationDone { operation, .. }) => {
+        Event::Instance(InstanceEvent::InstanceUnplaceable { reason, .. } | InstanceEvent::InstanceBuildFailed { reason, .. }) => {
+            format!(": {reason}")
+        }
+        Event::Instance(
+            InstanceEvent::InstanceOperationRequested { operation, .. } | InstanceEvent::InstanceOperationDone { operation, .. },
+        ) => {
             format!(": {operation:?}")
         }
         Event::Instance(InstanceEvent::InstanceOperationFailed { operation, reason, .. }) => format!(": {operation:?}: {reason}"),
