@@ -58,6 +58,16 @@ id!(EndpointId, plain);
 id!(ApplicationCredentialId, plain);
 id!(AccessRuleId, plain);
 id!(ImageId, dashed);
+id!(
+    /// One import of an image's staged data.
+    ImageTaskId,
+    dashed
+);
+id!(
+    /// One upload of an image's data: what an upload that was given up says later is not heard.
+    UploadId,
+    dashed
+);
 id!(InstanceId, dashed);
 id!(NetworkId, dashed);
 id!(SubnetId, dashed);

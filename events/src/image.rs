@@ -1,5 +1,5 @@
 //! What can happen to an image. The bytes lie in the image store under their checksum; facts name them, never hold them.
-use crate::{ImageId, ProjectId};
+use crate::{ImageId, ImageTaskId, ProjectId, Timestamp, UploadId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -51,10 +51,29 @@ aggregate! {
         ImageCreated { id: ImageId, owner: ProjectId, attributes: ImageAttributes },
         /// The attributes are these from now on.
         ImageUpdated { id: ImageId, attributes: ImageAttributes },
+        /// An admin gave it to another project.
+        ImageOwnerChanged { id: ImageId, owner: ProjectId },
         /// An upload began (`saving`). After `deadline` (µs since the epoch) it counts as broken off.
-        ImageUploadStarted { id: ImageId, deadline: crate::Timestamp },
-        /// The upload broke off or was refused; the image is `queued` again and nothing is left of the data.
+        ImageUploadStarted { id: ImageId, upload: UploadId, deadline: Timestamp },
+        /// The same to the staging area, to be imported later (`uploading`).
+        ImageStagingStarted { id: ImageId, upload: UploadId, deadline: Timestamp },
+        /// The upload or import broke off or was refused; the image is `queued` again and nothing is left of the data.
         ImageUploadFailed { id: ImageId, reason: String },
+        /// All bytes are in the store, to be imported before `deadline`. What they were found to be decides over the import.
+        ImageStaged { id: ImageId,
+            /// bytes
+            size: u64,
+            /// bytes that a guest would see
+            virtual_size: Option<u64>,
+            /// MD5
+            checksum: String,
+            /// SHA-512; also the name in the store
+            sha512: String,
+            /// Why the import of these bytes will fail.
+            refused: Option<String>,
+            deadline: Timestamp },
+        /// The staged bytes shall become the image's; success or failure follows in the same transaction.
+        ImageImportRequested { id: ImageId, task: ImageTaskId },
         /// All bytes are in the store (`active`); they never change again.
         ImageActivated { id: ImageId,
             /// bytes
