@@ -184,12 +184,7 @@ impl Images {
     }
 
     /// Changes an image and what is indexed of it.
-    fn edit(
-        &mut self,
-        id: &ImageId,
-        at: Timestamp,
-        f: impl FnOnce(&mut Image) -> Result<(), CannotApply>,
-    ) -> Result<(), CannotApply> {
+    fn edit(&mut self, id: &ImageId, at: Timestamp, f: impl FnOnce(&mut Image) -> Result<(), CannotApply>) -> Result<(), CannotApply> {
         let before = self.all.need(id)?.clone();
         self.all.change(id, |image| {
             image.updated_at = at;

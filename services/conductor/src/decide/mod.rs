@@ -9,6 +9,7 @@ pub mod domain;
 pub mod flavor;
 pub mod group;
 pub mod identity;
+pub mod image;
 pub mod instance;
 pub mod keypair;
 pub mod project;

@@ -1,5 +1,6 @@
 //! What follows an event, and what follows from time passing. Both give commands, which are decided like any other.
 
+pub(crate) mod image;
 mod instance;
 
 use crate::Command;
@@ -13,5 +14,7 @@ pub fn react(_cloud: &Cloud, _recorded: &Recorded) -> Vec<Box<dyn Command>> {
 
 /// What is due at this moment whatever happened before: deadlines that passed, and follow-up work that a crash cut off.
 pub fn sweep(cloud: &Cloud, now: Timestamp) -> Vec<Box<dyn Command>> {
-    instance::sweep(cloud, now)
+    let mut due = instance::sweep(cloud, now);
+    due.extend(image::sweep(cloud, now));
+    due
 }

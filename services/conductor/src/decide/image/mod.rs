@@ -58,9 +58,7 @@ fn owned<'a>(cloud: &'a Cloud, id: &ImageId, asker: &Asker, rule: &str) -> Resul
 /// Within the quotas of properties and tags, and small enough for an event.
 fn within_limits(attributes: &ImageAttributes) -> Result<(), Refusal> {
     let over = |what: &str, attempted: usize, maximum: usize| {
-        let why = format!(
-            "The limit has been exceeded on the number of allowed image {what}. Attempted: {attempted}, Maximum: {maximum}"
-        );
+        let why = format!("The limit has been exceeded on the number of allowed image {what}. Attempted: {attempted}, Maximum: {maximum}");
         Err(Refusal::new(Class::TooLarge, "LimitExceeded", why))
     };
     if attributes.properties.len() > MAX_PROPERTIES {

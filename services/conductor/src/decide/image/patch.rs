@@ -144,5 +144,9 @@ impl PatchImage {
 }
 
 fn unfit(name: &str) -> Refusal {
-    Refusal::new(Class::Invalid, "BadRequest", format!("Provided object does not match schema 'image': the value of {name} has another type"))
+    Refusal::new(
+        Class::Invalid,
+        "BadRequest",
+        format!("Provided object does not match schema 'image': the value of {name} has another type"),
+    )
 }

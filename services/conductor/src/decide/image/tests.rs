@@ -51,7 +51,11 @@ fn saving() -> Given {
 }
 fn active(visibility: Visibility) -> Given {
     let started = ImageEvent::ImageUploadStarted { id: IMAGE, upload: UPLOAD, deadline: Timestamp(i64::MAX) };
-    given([image(visibility), started.into(), ImageEvent::ImageActivated { id: IMAGE, size: 9, virtual_size: None, checksum: "c".into(), sha512: "s".into() }.into()])
+    given([
+        image(visibility),
+        started.into(),
+        ImageEvent::ImageActivated { id: IMAGE, size: 9, virtual_size: None, checksum: "c".into(), sha512: "s".into() }.into(),
+    ])
 }
 fn patch(asker: Asker, op: Op, name: &str, value: Value) -> PatchImage {
     PatchImage { id: IMAGE, changes: vec![Change { op, name: name.into(), value, strict_add: false }], asker }
@@ -118,7 +122,9 @@ fn what_is_not_there_can_be_neither_replaced_nor_removed_and_what_every_image_ha
 
 #[test]
 fn the_format_of_data_that_is_there_does_not_change() {
-    active(Visibility::Shared).when(patch(we(), Op::Replace, "disk_format", json!("raw"))).refused(Class::Forbidden, "only replaced for a queued");
+    active(Visibility::Shared)
+        .when(patch(we(), Op::Replace, "disk_format", json!("raw")))
+        .refused(Class::Forbidden, "only replaced for a queued");
     saving().when(patch(we(), Op::Replace, "container_format", json!("ova"))).refused(Class::Forbidden, "only replaced for a queued");
     queued().when(patch(we(), Op::Replace, "disk_format", json!("raw"))).accepted();
 }
@@ -145,7 +151,9 @@ fn data_is_uploaded_once_and_active_data_never_changes() {
 #[test]
 fn an_upload_that_was_given_up_is_not_heard_any_more() {
     let other = UploadId(Uuid::from_u128(21));
-    saving().when(ActivateImage { id: IMAGE, upload: other, arrived: arrived() }).refused(Class::Conflict, "could not be found after upload");
+    saving()
+        .when(ActivateImage { id: IMAGE, upload: other, arrived: arrived() })
+        .refused(Class::Conflict, "could not be found after upload");
     assert_eq!(saving().when(FailUpload { id: IMAGE, upload: other, reason: "late".into() }).outcome, Ok(vec![]));
     let cloud = saving().when(FailUpload { id: IMAGE, upload: UPLOAD, reason: "broke off".into() }).accepted();
     assert_eq!(cloud.images.get(&IMAGE).unwrap().status, ImageStatus::Queued);
@@ -173,7 +181,8 @@ fn staged_data_becomes_the_image_s_only_if_it_will_do() {
     let stage = |refused: Option<&str>| {
         let cloud = queued().when(start(true)).accepted();
         let given = Given { cloud, now: Timestamp(1) };
-        let cloud = given.when(StageImage { id: IMAGE, upload: UPLOAD, arrived: arrived(), refused: refused.map(str::to_owned) }).accepted();
+        let cloud =
+            given.when(StageImage { id: IMAGE, upload: UPLOAD, arrived: arrived(), refused: refused.map(str::to_owned) }).accepted();
         assert!(cloud.images.uses_data("s"));
         Given { cloud, now: Timestamp(2) }
     };

@@ -146,8 +146,7 @@ impl Command for ImportImage {
             Some(reason) => ImageEvent::ImageUploadFailed { id: self.id, reason: reason.clone() },
             None => {
                 let data = staged.data.clone();
-                let arrived =
-                    Arrived { size: data.size, virtual_size: data.virtual_size, checksum: data.checksum, sha512: data.sha512 };
+                let arrived = Arrived { size: data.size, virtual_size: data.virtual_size, checksum: data.checksum, sha512: data.sha512 };
                 activated(self.id, arrived)
             }
         };
