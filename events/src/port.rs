@@ -61,6 +61,24 @@ pub struct FixedIp {
     pub ip: IpAddr,
 }
 
+/// An address, or a range of them, that a port may send from besides its own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct AddressPair {
+    /// An address or a CIDR, as it was asked for.
+    pub ip_address: String,
+    pub mac_address: MacAddress,
+}
+
+/// Something more that DHCP tells this port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct DhcpOption {
+    pub opt_name: String,
+    pub opt_value: String,
+    pub ip_version: u8,
+}
+
 /// What may be said about a port.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -71,10 +89,8 @@ pub struct PortAttributes {
     pub fixed_ips: Vec<FixedIp>,
     pub security_groups: Vec<SecurityGroupId>,
     pub port_security_enabled: bool,
-    /// As the API has them: `ip_address` and `mac_address`.
-    pub allowed_address_pairs: Vec<Value>,
-    /// As the API has them: `opt_name`, `opt_value`, `ip_version`.
-    pub extra_dhcp_opts: Vec<Value>,
+    pub allowed_address_pairs: Vec<AddressPair>,
+    pub extra_dhcp_opts: Vec<DhcpOption>,
     /// What uses it: an instance's id, a router's.
     pub device_id: String,
     /// `compute:nova`, `network:dhcp`, …

@@ -3,6 +3,7 @@
 //! One noun, one file. Each gives its part of the state and `apply`, which is total: an event that does not fit is a
 //! `CannotApply`, which stops the replica and names the position; it is never skipped (invariant 3).
 
+pub mod addresses;
 mod counts;
 mod table;
 

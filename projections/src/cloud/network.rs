@@ -26,6 +26,8 @@ pub struct Networks {
     all: Table<NetworkId, Network>,
     by_project: OrdSet<(ProjectId, NetworkId)>,
     vnis: OrdMap<u32, NetworkId>,
+    /// Flat (no tag) and tagged segments of physical networks.
+    physical: OrdMap<(String, Option<u16>), NetworkId>,
     /// Shared and external ones: every project sees them.
     common: OrdSet<NetworkId>,
     counts: Counts,
@@ -67,6 +69,10 @@ impl Networks {
         }
         (next <= MAX_VNI).then_some(next)
     }
+    /// The network on a physical segment: a VLAN, or the untagged one.
+    pub fn owner_of_physical(&self, physical_network: &str, vlan: Option<u16>) -> Option<&NetworkId> {
+        self.physical.get(&(physical_network.to_owned(), vlan))
+    }
     /// How many a project has.
     pub fn count(&self, project: &ProjectId) -> u32 {
         self.counts.of(project)
@@ -86,10 +92,13 @@ pub(super) fn apply(cloud: &mut Cloud, event: &NetworkEvent, stamp: &Stamp<'_>) 
     let networks = &mut cloud.networks;
     match event {
         NetworkEvent::NetworkCreated { id, project, segment, attributes } => {
-            if let Segment::Vxlan { vni } = segment
-                && networks.vnis.insert(*vni, *id).is_some()
-            {
-                return Err(CannotApply::because(format!("VNI {vni} has two owners")));
+            let owner = match segment {
+                Segment::Vxlan { vni } => networks.vnis.insert(*vni, *id),
+                Segment::Flat { physical_network } => networks.physical.insert((physical_network.clone(), None), *id),
+                Segment::Vlan { physical_network, vlan } => networks.physical.insert((physical_network.clone(), Some(*vlan)), *id),
+            };
+            if owner.is_some() {
+                return Err(CannotApply::because(format!("{segment:?} has two owners")));
             }
             networks.by_project.insert((*project, *id));
             networks.counts.add(project, 1);
@@ -126,9 +135,11 @@ pub(super) fn apply(cloud: &mut Cloud, event: &NetworkEvent, stamp: &Stamp<'_>) 
             networks.by_project.remove(&(network.project, *id));
             networks.counts.take(&network.project, 1);
             networks.common.remove(id);
-            if let Segment::Vxlan { vni } = network.segment {
-                networks.vnis.remove(&vni);
-            }
+            match &network.segment {
+                Segment::Vxlan { vni } => networks.vnis.remove(vni),
+                Segment::Flat { physical_network } => networks.physical.remove(&(physical_network.clone(), None)),
+                Segment::Vlan { physical_network, vlan } => networks.physical.remove(&(physical_network.clone(), Some(*vlan))),
+            };
             cloud.end_of_stream(NetworkEvent::KIND, id.0);
             Ok(())
         }

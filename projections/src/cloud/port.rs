@@ -1,6 +1,7 @@
 //! Ports. Invariants: an address belongs to at most one live port of its subnet, a MAC to one of its network (5); a port that
 //! was on a host stays that host's remnant until the host reports it unplugged.
 
+use super::addresses::{Runs, number};
 use super::counts::Counts;
 use super::{CannotApply, Cloud, Stamp, Table};
 use imbl::{OrdMap, OrdSet};
@@ -51,6 +52,7 @@ impl Port {
 pub struct Ports {
     all: Table<PortId, Port>,
     addresses: OrdMap<(SubnetId, IpAddr), PortId>,
+    runs: Runs,
     macs: OrdMap<(NetworkId, MacAddress), PortId>,
     by_project: OrdSet<(ProjectId, PortId)>,
     by_network: OrdSet<(NetworkId, PortId)>,
@@ -78,6 +80,10 @@ impl Ports {
     }
     pub fn owner_of_mac(&self, network: &NetworkId, mac: &MacAddress) -> Option<&PortId> {
         self.macs.get(&(*network, *mac))
+    }
+    /// The lowest number (see [`super::addresses`]) from `from` on that no port has in this subnet. One look-up.
+    pub fn first_free(&self, subnet: &SubnetId, from: u128) -> Option<u128> {
+        self.runs.first_free(subnet, from)
     }
     /// The addresses taken in a subnet, ascending.
     pub fn addresses_in(&self, subnet: &SubnetId) -> impl Iterator<Item = (IpAddr, &PortId)> {
@@ -138,6 +144,7 @@ impl Ports {
             if self.addresses.insert((fixed.subnet, fixed.ip), port.id).is_some() {
                 return Err(CannotApply::because(format!("address {} of subnet {} has two owners", fixed.ip, fixed.subnet)));
             }
+            self.runs.take(fixed.subnet, number(fixed.ip));
         }
         if self.macs.insert((port.network, port.mac), port.id).is_some() {
             return Err(CannotApply::because(format!("MAC address {} has two owners on network {}", port.mac, port.network)));
@@ -148,22 +155,17 @@ impl Ports {
         for group in &port.attributes.security_groups {
             self.by_security_group.insert((*group, port.id));
         }
-        if let Some(binding) = &port.binding {
-            self.by_host.insert((binding.host.clone(), port.id));
-        }
         Ok(())
     }
     fn unindex(&mut self, port: &Port) {
         for fixed in &port.attributes.fixed_ips {
             self.addresses.remove(&(fixed.subnet, fixed.ip));
+            self.runs.free(fixed.subnet, number(fixed.ip));
         }
         self.macs.remove(&(port.network, port.mac));
         self.by_device.remove(&(port.attributes.device_id.clone(), port.id));
         for group in &port.attributes.security_groups {
             self.by_security_group.remove(&(*group, port.id));
-        }
-        if let Some(binding) = &port.binding {
-            self.by_host.remove(&(binding.host.clone(), port.id));
         }
     }
     fn edit(&mut self, id: &PortId, stamp: &Stamp<'_>, f: impl FnOnce(&mut Port)) -> Result<(), CannotApply> {
@@ -176,6 +178,20 @@ impl Ports {
         })?;
         let new = self.all.need(id)?.clone();
         self.index(&new)
+    }
+    /// Binding changes often and touches one index.
+    fn bind(&mut self, id: &PortId, stamp: &Stamp<'_>, binding: Option<Binding>) -> Result<(), CannotApply> {
+        let host = binding.as_ref().map(|b| b.host.clone());
+        let before = self.all.change(id, |port| {
+            port.updated_at = stamp.at;
+            port.revision += 1;
+            std::mem::replace(&mut port.binding, binding).map(|b| b.host)
+        })?;
+        if before != host {
+            before.and_then(|h| self.by_host.remove(&(h, *id)));
+            host.and_then(|h| self.by_host.insert((h, *id)));
+        }
+        Ok(())
     }
 }
 
@@ -203,18 +219,20 @@ pub(super) fn apply(cloud: &mut Cloud, event: &PortEvent, stamp: &Stamp<'_>) -> 
         PortEvent::PortUpdated { id, attributes } => ports.edit(id, stamp, |p| p.attributes = attributes.clone()),
         PortEvent::PortMacChanged { id, mac } => ports.edit(id, stamp, |p| p.mac = *mac),
         PortEvent::PortBound { id, host } => {
+            let before = ports.all.need(id)?.binding.as_ref().map(|b| b.host.clone());
+            if let Some(before) = before.filter(|b| b != host) {
+                ports.leave(&before, id);
+            }
             ports.gone(host, id);
-            ports.edit(id, stamp, |p| p.binding = Some(Binding { host: host.clone(), plug: Plug::Wanted }))
+            ports.bind(id, stamp, Some(Binding { host: host.clone(), plug: Plug::Wanted }))
         }
-        PortEvent::PortPlugged { id, host } => {
-            ports.edit(id, stamp, |p| p.binding = Some(Binding { host: host.clone(), plug: Plug::Plugged }))
-        }
+        PortEvent::PortPlugged { id, host } => ports.bind(id, stamp, Some(Binding { host: host.clone(), plug: Plug::Plugged })),
         PortEvent::PortPlugFailed { id, host, reason } => {
-            ports.edit(id, stamp, |p| p.binding = Some(Binding { host: host.clone(), plug: Plug::Failed(reason.clone()) }))
+            ports.bind(id, stamp, Some(Binding { host: host.clone(), plug: Plug::Failed(reason.clone()) }))
         }
         PortEvent::PortUnbound { id, host } => {
             ports.leave(host, id);
-            ports.edit(id, stamp, |p| p.binding = None)
+            ports.bind(id, stamp, None)
         }
         PortEvent::PortUnplugged { id, host } => {
             ports.gone(host, id);
@@ -230,6 +248,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &PortEvent, stamp: &Stamp<'_>) -> 
             ports.by_network.remove(&(port.network, *id));
             ports.counts.take(&port.project, 1);
             if let Some(binding) = &port.binding {
+                ports.by_host.remove(&(binding.host.clone(), *id));
                 ports.leave(&binding.host, id);
             }
             if !ports.leaves_remnants(id) {

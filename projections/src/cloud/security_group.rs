@@ -33,6 +33,8 @@ pub struct SecurityGroups {
     all: Table<SecurityGroupId, SecurityGroup>,
     by_project: OrdSet<(ProjectId, SecurityGroupId)>,
     rules: OrdMap<SecurityGroupRuleId, SecurityGroupId>,
+    /// Rules by the group that they name as remote.
+    by_remote: OrdSet<(SecurityGroupId, SecurityGroupRuleId)>,
     defaults: OrdMap<ProjectId, SecurityGroupId>,
     counts: Counts,
     rule_counts: Counts,
@@ -63,6 +65,12 @@ impl SecurityGroups {
     pub fn count_rules(&self, project: &ProjectId) -> u32 {
         self.rule_counts.of(project)
     }
+    /// The rules, of any group, that name this group as remote, each with the group that holds it.
+    pub fn rules_naming(&self, remote: &SecurityGroupId) -> impl Iterator<Item = (SecurityGroupId, SecurityGroupRuleId)> {
+        let remote = *remote;
+        let first = (remote, SecurityGroupRuleId(uuid::Uuid::nil()));
+        self.by_remote.range(first..).take_while(move |(r, _)| *r == remote).filter_map(|(_, rule)| Some((*self.rules.get(rule)?, *rule)))
+    }
     /// The group that holds a rule.
     pub fn holding(&self, rule: &SecurityGroupRuleId) -> Option<&Arc<SecurityGroup>> {
         self.rules.get(rule).and_then(|id| self.all.get(id))
@@ -75,6 +83,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &SecurityGroupEvent, stamp: &Stamp
         SecurityGroupEvent::SecurityGroupCreated { id, project, name, description, stateful, rules, tags } => {
             groups.by_project.insert((*project, *id));
             groups.rules.extend(rules.iter().map(|r| (r.id, *id)));
+            groups.by_remote.extend(rules.iter().filter_map(|r| Some((r.remote_group?, r.id))));
             groups.counts.add(project, 1);
             groups.rule_counts.add(project, rules.len());
             if name == DEFAULT && groups.defaults.insert(*project, *id).is_some() {
@@ -106,6 +115,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &SecurityGroupEvent, stamp: &Stamp
         }),
         SecurityGroupEvent::SecurityGroupRuleAdded { id, rule } => {
             groups.rules.insert(rule.id, *id);
+            rule.remote_group.and_then(|remote| groups.by_remote.insert((remote, rule.id)));
             groups.rule_counts.add(&groups.all.need(id)?.project, 1);
             groups.all.change(id, |g| {
                 g.rules.push(rule.clone());
@@ -116,6 +126,8 @@ pub(super) fn apply(cloud: &mut Cloud, event: &SecurityGroupEvent, stamp: &Stamp
         SecurityGroupEvent::SecurityGroupRuleRemoved { id, rule } => {
             groups.rules.remove(rule);
             groups.rule_counts.take(&groups.all.need(id)?.project, 1);
+            let remote = groups.all.need(id)?.rules.iter().find(|r| r.id == *rule).and_then(|r| r.remote_group);
+            remote.and_then(|remote| groups.by_remote.remove(&(remote, *rule)));
             groups.all.change(id, |g| {
                 g.rules.retain(|r| r.id != *rule);
                 g.updated_at = stamp.at;
@@ -132,6 +144,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &SecurityGroupEvent, stamp: &Stamp
             }
             for rule in &group.rules {
                 groups.rules.remove(&rule.id);
+                rule.remote_group.and_then(|remote| groups.by_remote.remove(&(remote, rule.id)));
             }
             cloud.end_of_stream(SecurityGroupEvent::KIND, id.0);
             Ok(())

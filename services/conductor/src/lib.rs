@@ -10,8 +10,10 @@ pub mod react;
 pub mod refusal;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod together;
 
 pub use refusal::{Class, Refusal};
+pub use together::Together;
 
 use std::fmt::Debug;
 use strata_events::{Actor, Event, Timestamp};

@@ -42,7 +42,18 @@ pub fn record(cloud: &mut Cloud, event: Event, at: Timestamp) -> Recorded {
     recorded
 }
 
+/// Goes on from a state.
+pub fn on(cloud: Cloud) -> Given {
+    Given { cloud, now: Timestamp(1_700_000_000_000_000) }
+}
+
 impl Given {
+    /// And this was asked, and accepted.
+    #[track_caller]
+    pub fn and(self, command: impl Command) -> Self {
+        let now = self.now;
+        Self { cloud: self.when(command).accepted(), now }
+    }
     /// The same at another time.
     pub fn at(self, now: Timestamp) -> Self {
         Self { now, ..self }

@@ -1,5 +1,6 @@
 //! What may be asked of the cloud, a file a noun.
 
+pub mod address;
 pub mod application_credential;
 pub mod assignment;
 pub mod bootstrap;
@@ -12,9 +13,16 @@ pub mod identity;
 pub mod image;
 pub mod instance;
 pub mod keypair;
+pub mod network;
+pub mod pools;
+pub mod port;
 pub mod project;
+mod protocol;
 pub mod quota;
 pub mod role;
+pub mod security_group;
 pub mod server_group;
+pub mod subnet;
+pub mod tags;
 pub mod token;
 pub mod user;
