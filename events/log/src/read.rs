@@ -44,22 +44,27 @@ impl Log {
 
     /// Hands every event after `head` up to `to` to `each`, checked against the chain; `head` moves along. The rows stream:
     /// memory stays flat however long the log is.
-    pub async fn fold(&self, head: &mut Head, to: u64, mut each: impl FnMut(Recorded) -> Result<(), LogError>) -> Result<(), LogError> {
+    pub async fn fold<E: From<LogError>>(
+        &self,
+        head: &mut Head,
+        to: u64,
+        mut each: impl FnMut(Recorded) -> Result<(), E>,
+    ) -> Result<(), E> {
         let client = self.client().await?;
-        let query = client.prepare_cached(READ_FROM).await?;
+        let query = client.prepare_cached(READ_FROM).await.map_err(LogError::from)?;
         // By pages, so that no statement runs into its time limit on a long log.
         while head.position < to {
             let limit = (to - head.position).min(50_000).cast_signed();
-            let rows = client.query_raw(&query, [(head.position + 1).cast_signed(), limit]).await?;
+            let rows = client.query_raw(&query, [(head.position + 1).cast_signed(), limit]).await.map_err(LogError::from)?;
             pin_mut!(rows);
             let before = head.position;
             while let Some(row) = rows.next().await {
-                let recorded = follow(&row?, &mut head.hash, head.position + 1)?;
+                let recorded = follow(&row.map_err(LogError::from)?, &mut head.hash, head.position + 1)?;
                 head.position = recorded.position;
                 each(recorded)?;
             }
             if head.position == before {
-                return Err(LogError::Chain { position: before + 1, why: "it is missing".into() });
+                return Err(LogError::Chain { position: before + 1, why: "it is missing".into() }.into());
             }
         }
         Ok(())

@@ -1,42 +1,28 @@
-//! The one way into the log. (Interface; the writer itself follows.)
+//! The one way into the log, and out of it: the group-committing writer, the linearizable reader, the follower of other
+//! replicas, and what is kept up to date from the log.
+//!
+//! **Invariants.** A command is decided while its log's head is locked, so every rule is an `if` over one state (3). An
+//! answered command is durable; one that got no answer is wholly there or wholly absent (9). Every queue is bounded (11).
 
-use std::sync::Arc;
-use strata_conductor::{Command, Context, Refusal};
-use strata_events::Recorded;
-use strata_projections::Cloud;
+mod batch;
+mod follow;
+mod handle;
+mod reactions;
+mod reader;
+mod snapshots;
+mod start;
+mod tip;
+mod writer;
 
-/// What a command led to.
-pub struct Done {
-    pub cloud: Arc<Cloud>,
-    pub position: u64,
-    pub events: Vec<Arc<Recorded>>,
-}
+pub use batch::{MAX_BATCH, MAX_EVENTS};
+pub use handle::{Conductor, Done, Failure};
+pub use start::{Options, StartError};
+pub use tip::Applied;
 
-/// Why a command was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum Failure {
-    #[error(transparent)]
-    Refused(Refusal),
-    #[error("too many commands are waiting")]
-    Busy,
-    #[error("the log can't be reached: {0}")]
-    Unavailable(String),
-}
+use strata_events::Timestamp;
 
-/// A handle to the writer.
-#[derive(Clone)]
-pub struct Conductor {
-    latest: Arc<Cloud>,
-}
-
-impl Conductor {
-    pub async fn run(&self, _: Context, _: impl Command) -> Result<Done, Failure> {
-        Err(Failure::Unavailable("not connected".into()))
-    }
-    pub async fn cloud(&self) -> Result<Arc<Cloud>, Failure> {
-        Err(Failure::Unavailable("not connected".into()))
-    }
-    pub fn latest(&self) -> Arc<Cloud> {
-        self.latest.clone()
-    }
+/// The time by this machine's clock. Only the rim asks for it; rules get it inside their context.
+pub fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

@@ -1,0 +1,5 @@
+//! The writer, the reader and what hangs on them, against a real Postgres.
+
+mod common;
+mod faults;
+mod writing;
