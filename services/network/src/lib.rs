@@ -1,1 +1,175 @@
+//! What a host does about ports: compare the plan with what is plugged, and act on the difference.
+//!
+//! - [`converge()`] is pure: plan and observation in, actions out.
+//! - [`Dataplane`] is what it acts through ([`simulated`]; netlink and nftables come beside it).
+//! - [`Network`] brings one port to its plan and says what came of it; strata-worker calls it with every change.
 
+pub mod simulated;
+
+pub use simulated::SimulatedDataplane;
+
+use std::future::Future;
+use std::sync::Arc;
+use strata_events::PortId;
+use strata_projections::plan::port::{PlannedPlug, PortPlan};
+use strata_projections::report::Report;
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DataplaneError {
+    /// It can't be reached or does not answer: nothing is known, and it is tried again.
+    #[error("the data plane does not answer: {0}")]
+    Unavailable(String),
+    /// It refused or failed; the sentence is for the user.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What a port is made of. Every call may be repeated: what is so already is success. Calls for different ports run at the
+/// same time; for one port, one after the other.
+pub trait Dataplane: Send + Sync + 'static {
+    /// The ports that are plugged, as they are.
+    fn list(&self) -> impl Future<Output = Result<Vec<(PortId, PlannedPlug)>, DataplaneError>> + Send;
+    fn find(&self, id: &PortId) -> impl Future<Output = Result<Option<PlannedPlug>, DataplaneError>> + Send;
+    /// Makes the port: tap, bridge, tunnel, addresses, rules.
+    fn plug(&self, id: &PortId, plug: &PlannedPlug) -> impl Future<Output = Result<(), DataplaneError>> + Send;
+    /// Changes what differs, and nothing else: the guest's traffic goes on.
+    fn update(&self, id: &PortId, from: &PlannedPlug, to: &PlannedPlug) -> impl Future<Output = Result<(), DataplaneError>> + Send;
+    /// Removes all that is left of it.
+    fn unplug(&self, id: &PortId) -> impl Future<Output = Result<(), DataplaneError>> + Send;
+    /// Returns when a port may have changed by itself; none says that all may have.
+    fn changed(&self) -> impl Future<Output = Option<PortId>> + Send;
+}
+
+/// One step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Plug,
+    Update,
+    Unplug,
+}
+
+/// What to do. A port is made only with a lease: its addresses may belong to another host by now.
+pub fn converge(plan: &PortPlan, plugged: Option<&PlannedPlug>, lease: bool) -> Option<Action> {
+    match (&plan.plug, plugged) {
+        (None, None) => None,
+        (None, Some(_)) => Some(Action::Unplug),
+        (Some(_), None) => lease.then_some(Action::Plug),
+        (Some(wanted), Some(is)) if wanted == is => None,
+        (Some(_), Some(_)) => lease.then_some(Action::Update),
+    }
+}
+
+/// What bringing one port to its plan has come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settled {
+    pub report: Option<Report>,
+    /// It differs from the plan still: try again later.
+    pub again: bool,
+    /// Nothing of it is left and nothing shall be: it may be forgotten.
+    pub gone: bool,
+}
+
+/// The ports of one host.
+pub struct Network<D> {
+    dataplane: Arc<D>,
+}
+
+impl<D: Dataplane> Network<D> {
+    pub fn new(dataplane: Arc<D>) -> Self {
+        Self { dataplane }
+    }
+    pub fn dataplane(&self) -> &Arc<D> {
+        &self.dataplane
+    }
+
+    /// Brings a port to its plan. At most one call per port may run at a time.
+    pub async fn settle(&self, plan: &PortPlan, lease: &(dyn Fn() -> bool + Send + Sync)) -> Settled {
+        match self.act(plan, lease).await {
+            Ok(settled) => settled,
+            Err(DataplaneError::Unavailable(why)) => {
+                tracing::warn!(port = %plan.id, %why, "the data plane does not answer");
+                Settled { report: None, again: true, gone: false }
+            }
+            Err(DataplaneError::Failed(reason)) => {
+                Settled { report: Some(Report::PortFailed { id: plan.id, reason }), again: true, gone: false }
+            }
+        }
+    }
+
+    async fn act(&self, plan: &PortPlan, lease: &(dyn Fn() -> bool + Send + Sync)) -> Result<Settled, DataplaneError> {
+        let id = &plan.id;
+        let is = self.dataplane.find(id).await?;
+        let action = converge(plan, is.as_ref(), lease());
+        if let Some(action) = action {
+            tracing::debug!(port = %id, ?action, "acts");
+        }
+        match (action, &plan.plug, &is) {
+            (Some(Action::Plug), Some(to), _) => self.dataplane.plug(id, to).await?,
+            (Some(Action::Update), Some(to), Some(from)) => self.dataplane.update(id, from, to).await?,
+            (Some(Action::Unplug), ..) => self.dataplane.unplug(id).await?,
+            _ => {}
+        }
+        Ok(match &plan.plug {
+            None => Settled { report: Some(Report::PortAbsent { id: *id }), again: false, gone: true },
+            Some(wanted) if action.is_some() || is.as_ref() == Some(wanted) => {
+                Settled { report: Some(Report::PortPlugged { id: *id }), again: false, gone: false }
+            }
+            Some(_) => Settled { report: None, again: true, gone: false },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strata_events::network::Segment;
+    use strata_events::port::MacAddress;
+    use strata_events::{NetworkId, ProjectId};
+
+    fn plug() -> PlannedPlug {
+        PlannedPlug {
+            project: ProjectId(uuid::Uuid::nil()),
+            network: NetworkId(uuid::Uuid::nil()),
+            segment: Segment::Vxlan { vni: 1001 },
+            mtu: 1450,
+            mac: MacAddress([0xfa, 0x16, 0x3e, 0, 0, 1]),
+            fixed_ips: vec![],
+            admin_state_up: true,
+            port_security_enabled: true,
+            device_id: String::new(),
+            device_owner: String::new(),
+            rules: vec![],
+        }
+    }
+    fn plan(plug: Option<PlannedPlug>) -> PortPlan {
+        PortPlan { id: PortId(uuid::Uuid::max()), plug }
+    }
+
+    #[test]
+    fn only_what_differs_is_touched_and_nothing_is_made_without_a_lease() {
+        let (up, down) = (plan(Some(plug())), plan(None));
+        let down_link = PlannedPlug { admin_state_up: false, ..plug() };
+        assert_eq!(converge(&up, None, true), Some(Action::Plug));
+        assert_eq!(converge(&up, None, false), None);
+        assert_eq!(converge(&up, Some(&plug()), true), None);
+        assert_eq!(converge(&up, Some(&down_link), true), Some(Action::Update));
+        assert_eq!(converge(&up, Some(&down_link), false), None);
+        assert_eq!(converge(&down, Some(&plug()), false), Some(Action::Unplug));
+        assert_eq!(converge(&down, None, true), None);
+    }
+
+    #[tokio::test]
+    async fn a_port_is_plugged_changed_and_gone() {
+        let network = Network::new(Arc::new(SimulatedDataplane::default()));
+        let (up, id) = (plan(Some(plug())), plan(None).id);
+        let plugged = Settled { report: Some(Report::PortPlugged { id }), again: false, gone: false };
+        assert_eq!(network.settle(&up, &|| false).await, Settled { report: None, again: true, gone: false });
+        assert_eq!(network.settle(&up, &|| true).await, plugged);
+        assert_eq!(network.settle(&up, &|| false).await, plugged, "what is there is there, lease or not");
+        assert_eq!(network.dataplane().changes(), 1, "a second look changes nothing");
+        let gone = Settled { report: Some(Report::PortAbsent { id }), again: false, gone: true };
+        assert_eq!(network.settle(&plan(None), &|| false).await, gone);
+        assert!(network.dataplane().list().await.is_ok_and(|l| l.is_empty()));
+    }
+}

@@ -1,0 +1,64 @@
+//! What a hypervisor must be able to do. Every call may be repeated: what is so already is success. A back end keeps with each
+//! domain what was applied to it ([`Applied`]), where it outlives the worker (libvirt: the domain's metadata).
+
+use std::future::Future;
+use strata_events::InstanceId;
+use strata_events::host::Inventory;
+use strata_events::instance::Power;
+use strata_projections::plan::instance::InstancePlan;
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HypervisorError {
+    /// The hypervisor itself can't be reached or does not answer: nothing is known, and it is tried again.
+    #[error("the hypervisor does not answer: {0}")]
+    Unavailable(String),
+    /// It refused or failed; the sentence is for the user.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// How much of the plan was carried out: with the plan's own counts, what differs now happened by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Applied {
+    pub reboots: u32,
+    pub asks: u32,
+}
+
+/// A domain of ours as the hypervisor has it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Domain {
+    pub id: InstanceId,
+    pub generation: u32,
+    pub power: Power,
+    /// None: it was defined, and then something came between.
+    pub applied: Option<Applied>,
+}
+
+/// What a worker acts through. Calls for different instances run at the same time; for one instance, one after the other.
+pub trait Hypervisor: Send + Sync + 'static {
+    /// Our domains; those of others are never looked at.
+    fn list(&self) -> impl Future<Output = Result<Vec<Domain>, HypervisorError>> + Send;
+    fn find(&self, id: &InstanceId) -> impl Future<Output = Result<Option<Domain>, HypervisorError>> + Send;
+    /// Prepares disks and defines the domain in the plan's generation, stopped and with nothing applied.
+    fn define(&self, plan: &InstancePlan) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    fn start(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    /// Asks the guest to shut down, and ends it when it doesn't in time.
+    fn shutdown(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    /// Ends it as if the power failed. A saved state is thrown away.
+    fn power_off(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    fn reboot(&self, id: &InstanceId, hard: bool) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    fn pause(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    fn unpause(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    /// Saves its memory to disk and ends it.
+    fn suspend(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    fn resume(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    /// Notes how much of the plan was carried out.
+    fn mark(&self, id: &InstanceId, applied: Applied) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    /// Ends it and removes all that is left of it: definition, disks, logs.
+    fn destroy(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    /// What the host has to give.
+    fn inventory(&self) -> impl Future<Output = Result<Inventory, HypervisorError>> + Send;
+    /// Returns when a domain may have changed by itself; none says that all may have.
+    fn changed(&self) -> impl Future<Output = Option<InstanceId>> + Send;
+}

@@ -1,0 +1,225 @@
+//! What to look at when. Each planned thing has a slot; a change of its plan, of the lease or of the thing itself makes the slot
+//! due; at most one look at a thing runs at a time, and a bounded number in all. What could not be finished is looked at
+//! again later and later, to at most 10 s.
+
+use crate::WorkerOptions;
+use crate::lease::Lease;
+use crate::link::jitter;
+use crate::plans::Change;
+use crate::reports::Reports;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use strata_compute::{Compute, Hypervisor};
+use strata_events::{InstanceId, PortId};
+use strata_network::{Dataplane, Network};
+use strata_projections::plan::Item;
+use strata_projections::report::Report;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Thing {
+    Instance(InstanceId),
+    Port(PortId),
+}
+
+struct Slot {
+    item: Arc<Item>,
+    position: u64,
+    running: bool,
+    /// Something changed since the last look began.
+    due: bool,
+    /// The last look left something to do.
+    unfinished: bool,
+    failures: u32,
+}
+
+struct Looked {
+    thing: Thing,
+    report: Option<Report>,
+    again: bool,
+    gone: bool,
+}
+
+struct Drive<H, D> {
+    compute: Arc<Compute<H>>,
+    network: Arc<Network<D>>,
+    lease: Arc<dyn Fn() -> bool + Send + Sync>,
+    slots: HashMap<Thing, Slot>,
+    queue: VecDeque<Thing>,
+    running: tokio::task::JoinSet<Looked>,
+    later: BinaryHeap<Reverse<(Instant, Thing)>>,
+    at_once: usize,
+}
+
+/// Runs for ever.
+pub(crate) async fn drive<H: Hypervisor, D: Dataplane>(
+    hypervisor: Arc<H>,
+    dataplane: Arc<D>,
+    options: &WorkerOptions,
+    mut plan: mpsc::Receiver<Change>,
+    reports: &Reports,
+    lease: &Lease,
+) {
+    let mut renewed = lease.watch();
+    let holds = {
+        let until = lease.watch();
+        Arc::new(move || until.borrow().is_some_and(|until| Instant::now() < until))
+    };
+    let mut held = lease.holds();
+    let mut drive = Drive {
+        compute: Arc::new(Compute::new(hypervisor.clone())),
+        network: Arc::new(Network::new(dataplane.clone())),
+        lease: holds,
+        slots: HashMap::new(),
+        queue: VecDeque::new(),
+        running: tokio::task::JoinSet::new(),
+        later: BinaryHeap::new(),
+        at_once: options.at_once,
+    };
+    let mut inventory = None;
+    let mut inventory_due = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        drive.start();
+        let wake = drive.later.peek().map(|Reverse((at, _))| *at);
+        tokio::select! {
+            change = plan.recv() => match change {
+                Some(change) => drive.planned(change),
+                None => return,
+            },
+            Some(looked) = drive.running.join_next() => match looked {
+                Ok(looked) => {
+                    if let Some(report) = drive.looked(looked) {
+                        reports.push(report);
+                    }
+                }
+                // A look that panicked: its thing stays as it is, the others go on.
+                Err(e) => tracing::error!(error = %e, "a look at a thing broke off"),
+            },
+            id = hypervisor.changed() => drive.happened(id.map(Thing::Instance), |t| matches!(t, Thing::Instance(_))),
+            id = dataplane.changed() => drive.happened(id.map(Thing::Port), |t| matches!(t, Thing::Port(_))),
+            _ = renewed.changed() => {
+                let before = std::mem::replace(&mut held, lease.holds());
+                if held && !before {
+                    drive.unfinished();
+                }
+            }
+            () = async { match wake { Some(at) => tokio::time::sleep_until(at).await, None => std::future::pending().await } } => {
+                held = lease.holds();
+                drive.overdue();
+            }
+            _ = inventory_due.tick() => {
+                if let Ok(now) = hypervisor.inventory().await && inventory.as_ref() != Some(&now) {
+                    reports.push(Report::Inventory { inventory: now.clone() });
+                    inventory = Some(now);
+                }
+            }
+        }
+    }
+}
+
+impl<H: Hypervisor, D: Dataplane> Drive<H, D> {
+    fn planned(&mut self, Change { key, plan }: Change) {
+        let thing = match &plan.item {
+            Item::Instance(i) => Thing::Instance(i.id),
+            Item::Port(p) => Thing::Port(p.id),
+        };
+        match self.slots.get_mut(&thing) {
+            Some(slot) if plan.position < slot.position => {
+                tracing::debug!(key = key.0, at = plan.position, known = slot.position, "an older plan came late");
+            }
+            // The same again, from a resync: what it led to was done, or is being tried.
+            Some(slot) if *slot.item == plan.item => slot.position = plan.position,
+            Some(slot) => {
+                slot.item = Arc::new(plan.item);
+                slot.position = plan.position;
+                slot.failures = 0;
+                self.due(thing);
+            }
+            None => {
+                let slot =
+                    Slot { item: Arc::new(plan.item), position: plan.position, running: false, due: false, unfinished: false, failures: 0 };
+                self.slots.insert(thing, slot);
+                self.due(thing);
+            }
+        }
+    }
+
+    fn due(&mut self, thing: Thing) {
+        if let Some(slot) = self.slots.get_mut(&thing)
+            && !std::mem::replace(&mut slot.due, true)
+            && !slot.running
+        {
+            self.queue.push_back(thing);
+        }
+    }
+
+    fn happened(&mut self, thing: Option<Thing>, kind: impl Fn(&Thing) -> bool) {
+        match thing {
+            Some(thing) => self.due(thing),
+            None => self.slots.keys().copied().filter(kind).collect::<Vec<_>>().into_iter().for_each(|t| self.due(t)),
+        }
+    }
+
+    fn unfinished(&mut self) {
+        let waiting: Vec<Thing> = self.slots.iter().filter(|(_, s)| s.unfinished).map(|(t, _)| *t).collect();
+        waiting.into_iter().for_each(|t| self.due(t));
+    }
+
+    fn overdue(&mut self) {
+        let now = Instant::now();
+        while let Some(Reverse((at, thing))) = self.later.peek().copied()
+            && at <= now
+        {
+            self.later.pop();
+            if self.slots.get(&thing).is_some_and(|s| s.unfinished) {
+                self.due(thing);
+            }
+        }
+    }
+
+    fn start(&mut self) {
+        while self.running.len() < self.at_once
+            && let Some(thing) = self.queue.pop_front()
+        {
+            let Some(slot) = self.slots.get_mut(&thing) else { continue };
+            slot.running = true;
+            slot.due = false;
+            let (item, lease) = (slot.item.clone(), self.lease.clone());
+            let (compute, network) = (self.compute.clone(), self.network.clone());
+            self.running.spawn(async move {
+                match &*item {
+                    Item::Instance(plan) => {
+                        let s = compute.settle(plan, &*lease).await;
+                        Looked { thing, report: s.report, again: s.again, gone: s.gone }
+                    }
+                    Item::Port(plan) => {
+                        let s = network.settle(plan, &*lease).await;
+                        Looked { thing, report: s.report, again: s.again, gone: s.gone }
+                    }
+                }
+            });
+        }
+    }
+
+    fn looked(&mut self, looked: Looked) -> Option<Report> {
+        let Looked { thing, report, again, gone } = looked;
+        let slot = self.slots.get_mut(&thing)?;
+        slot.running = false;
+        slot.unfinished = again;
+        if slot.due {
+            self.queue.push_back(thing);
+        } else if gone {
+            self.slots.remove(&thing);
+        } else if again {
+            slot.failures += 1;
+            let most = (100u64 << slot.failures.min(7)).min(10_000);
+            self.later.push(Reverse((Instant::now() + Duration::from_millis(most / 2 + jitter(most / 2)), thing)));
+        } else {
+            slot.failures = 0;
+        }
+        report
+    }
+}

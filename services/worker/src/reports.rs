@@ -1,0 +1,152 @@
+//! What the conductor has not yet taken in. Only the latest observation of each thing is kept, so what waits is bounded by what
+//! is on the host, however long the control plane is away. One message is under way at a time: observations of one thing
+//! never overtake each other.
+
+use crate::link::{Link, backoff};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use strata_projections::report::{Answer, BATCH, Report, Reports as Message, subject};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Reports {
+    waiting: Mutex<Waiting>,
+    some: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    order: VecDeque<Thing>,
+    latest: HashMap<Thing, Report>,
+}
+
+/// What an observation is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Thing {
+    Instance(Uuid),
+    Port(Uuid),
+    Host,
+}
+
+fn thing(report: &Report) -> Thing {
+    match report {
+        Report::Instance { id, .. } | Report::InstanceAbsent { id, .. } | Report::InstanceFailed { id, .. } => Thing::Instance(id.0),
+        Report::PortPlugged { id } | Report::PortFailed { id, .. } | Report::PortAbsent { id } => Thing::Port(id.0),
+        Report::Inventory { .. } => Thing::Host,
+    }
+}
+
+impl Reports {
+    /// To be told; an older observation of the same thing is forgotten.
+    pub fn push(&self, report: Report) {
+        let about = thing(&report);
+        let mut waiting = self.lock();
+        if waiting.latest.insert(about, report).is_none() {
+            waiting.order.push_back(about);
+        }
+        drop(waiting);
+        self.some.notify_one();
+    }
+
+    fn take(&self) -> Vec<Report> {
+        let mut waiting = self.lock();
+        let n = waiting.order.len().min(BATCH);
+        let Waiting { order, latest } = &mut *waiting;
+        order.drain(..n).filter_map(|about| latest.remove(&about)).collect()
+    }
+
+    /// Not taken in: they wait again, unless there is something newer.
+    fn put_back(&self, reports: Vec<Report>) {
+        let mut waiting = self.lock();
+        for report in reports.into_iter().rev() {
+            let about = thing(&report);
+            if !waiting.latest.contains_key(&about) {
+                waiting.latest.insert(about, report);
+                waiting.order.push_front(about);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the conductor for ever.
+pub(crate) async fn deliver(link: &Link, reports: &Reports) {
+    let subject = subject(&link.host, "observed");
+    let mut connected = link.connected.clone();
+    let mut failures = 0;
+    loop {
+        let batch = reports.take();
+        if batch.is_empty() {
+            reports.some.notified().await;
+            continue;
+        }
+        let message = Message { reports: batch };
+        let body = serde_json::to_vec(&message).unwrap_or_else(|e| unreachable!("reports are plain data: {e}"));
+        connected.borrow_and_update();
+        let answer = match link.client.request(subject.clone(), body.into()).await {
+            Ok(reply) => serde_json::from_slice(&reply.payload).unwrap_or_else(|e| Answer::Later { reason: e.to_string() }),
+            Err(e) => Answer::Later { reason: e.to_string() },
+        };
+        match answer {
+            Answer::Taken => failures = 0,
+            Answer::Refused { reason } => {
+                // Said again it would be refused again; the next whole plan brings what still matters.
+                tracing::error!(host = %link.host, %reason, "the conductor refuses what this host reports");
+                tokio::time::sleep(backoff(4)).await;
+            }
+            Answer::Later { reason } => {
+                failures += 1;
+                tracing::debug!(host = %link.host, %reason, failures, "reports wait");
+                reports.put_back(message.reports);
+                tokio::select! {
+                    () = tokio::time::sleep(backoff(failures)) => {}
+                    _ = connected.changed() => {}
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strata_events::PortId;
+
+    fn plugged(n: u128) -> Report {
+        Report::PortPlugged { id: PortId(Uuid::from_u128(n)) }
+    }
+    fn failed(n: u128) -> Report {
+        Report::PortFailed { id: PortId(Uuid::from_u128(n)), reason: "no".into() }
+    }
+
+    #[test]
+    fn only_the_latest_of_each_thing_waits_in_the_order_of_the_first() {
+        let reports = Reports::default();
+        for report in [plugged(1), failed(2), failed(1), plugged(2), plugged(2)] {
+            reports.push(report);
+        }
+        assert_eq!(reports.take(), [failed(1), plugged(2)]);
+        assert_eq!(reports.take(), []);
+    }
+
+    #[test]
+    fn what_was_not_taken_waits_again_unless_something_newer_came() {
+        let reports = Reports::default();
+        for n in 0..600 {
+            reports.push(plugged(n));
+        }
+        let batch = reports.take();
+        assert_eq!(batch.len(), BATCH);
+        reports.push(failed(1));
+        reports.put_back(batch);
+        let again = reports.take();
+        assert_eq!(again[0], plugged(0));
+        assert!(!again.contains(&plugged(1)), "overtaken");
+        assert_eq!(again.len() + reports.take().len() + reports.take().len(), 600);
+    }
+}

@@ -1,0 +1,67 @@
+//! Many simulated hosts in one process, each with its own credentials, consumer, lease and reports: the same code and the same
+//! NATS surface as a real worker; only what is behind the two traits is simulated.
+
+use crate::{Identity, WorkerError, WorkerOptions, run_worker};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use strata_compute::SimulatedHypervisor;
+use strata_compute::simulated::Options as HypervisorOptions;
+use strata_events::host::Inventory;
+use strata_network::SimulatedDataplane;
+
+/// How the simulated hosts behave.
+#[derive(Debug, Clone)]
+pub struct SimulateOptions {
+    pub boot_time: Duration,
+    /// How many of a hundred starts fail.
+    pub failures_percent: u8,
+    pub seed: u64,
+    /// Where domains and ports outlive the process, as they would on a real host.
+    pub directory: Option<PathBuf>,
+    /// What each host has.
+    pub inventory: Inventory,
+    pub worker: WorkerOptions,
+}
+impl Default for SimulateOptions {
+    fn default() -> Self {
+        let h = HypervisorOptions::default();
+        Self {
+            boot_time: h.boot_time,
+            failures_percent: h.failures_percent,
+            seed: h.seed,
+            directory: None,
+            inventory: h.inventory,
+            worker: WorkerOptions::default(),
+        }
+    }
+}
+
+/// Runs a worker for each of these hosts until `stop` is done.
+pub async fn simulate(hosts: Vec<Identity>, options: SimulateOptions, stop: impl Future<Output = ()> + Send) -> Result<(), WorkerError> {
+    if let Some(directory) = &options.directory {
+        std::fs::create_dir_all(directory)?;
+    }
+    let mut workers = tokio::task::JoinSet::new();
+    for (n, identity) in hosts.into_iter().enumerate() {
+        let file = |kind: &str| options.directory.as_ref().map(|d| d.join(format!("{}.{kind}.json", identity.host)));
+        let hypervisor = Arc::new(SimulatedHypervisor::open(HypervisorOptions {
+            boot_time: options.boot_time,
+            failures_percent: options.failures_percent,
+            seed: options.seed.wrapping_add(n as u64),
+            file: file("domains"),
+            inventory: options.inventory.clone(),
+        })?);
+        let dataplane = Arc::new(SimulatedDataplane::open(file("ports"))?);
+        let worker = options.worker.clone();
+        workers.spawn(run_worker(identity, hypervisor, dataplane, worker, std::future::pending()));
+    }
+    tokio::select! {
+        () = stop => Ok(()),
+        Some(ended) = workers.join_next() => match ended {
+            Ok(outcome) => outcome,
+            Err(e) => Err(WorkerError::File(std::io::Error::other(e))),
+        },
+        else => Ok(()),
+    }
+}
