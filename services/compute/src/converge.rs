@@ -13,7 +13,9 @@ pub enum Action {
     Start,
     Shutdown,
     PowerOff,
-    Reboot { hard: bool },
+    Reboot {
+        hard: bool,
+    },
     Pause,
     Unpause,
     Suspend,

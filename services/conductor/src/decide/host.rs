@@ -47,7 +47,8 @@ impl Command for JoinHost {
             // The key is proof enough that it is the same host: only whoever has the private half can use what it gets.
             _ if cloud.hosts.get(&self.host).is_some_and(|h| h.public_key == self.public_key) => return Ok(vec![]),
             _ => {
-                let message = format!("The token does not let a host named {} join, or has expired; ask an admin for a new one.", self.host);
+                let message =
+                    format!("The token does not let a host named {} join, or has expired; ask an admin for a new one.", self.host);
                 return Err(Refusal::new(Class::Forbidden, "Forbidden", message));
             }
         }
@@ -214,7 +215,9 @@ mod tests {
         given([invited("h1", "secret")]).when(join("h1", "guess", "U1")).refused(Class::Forbidden, "does not let");
         given([invited("h1", "secret")]).at(NOW.plus_secs(61)).when(join("h1", "secret", "U1")).refused(Class::Forbidden, "expired");
         given([invited("h2", "secret"), joined("h1", "U1")]).when(join("h2", "secret", "U1")).refused(Class::Conflict, "host h1");
-        given([]).when(InviteHost { host: "a.b".into(), hash: String::new(), expires_at: NOW.plus_secs(9) }).refused(Class::Invalid, "name");
+        given([])
+            .when(InviteHost { host: "a.b".into(), hash: String::new(), expires_at: NOW.plus_secs(9) })
+            .refused(Class::Invalid, "name");
     }
 
     #[test]

@@ -158,3 +158,6 @@ fn has(host: &Host, inventory: &Inventory) -> Vec<Event> {
         events![HostEvent::HostInventoryChanged { id: host.name.clone(), inventory: inventory.clone() }]
     }
 }
+
+#[cfg(test)]
+mod tests;
