@@ -14,19 +14,19 @@ mod tests;
 pub use change::{LockInstance, MetadataChange, ResetState, SetMetadata, SetTags, TagsChange, UnlockInstance, UpdateInstance};
 pub use fit::Wishes;
 pub use interface::{AttachInterface, DetachInterface};
-pub use networks::{NicAsk, NicTarget, WantedNetworks};
+pub use networks::{NicAsk, NicTarget, PortSeed, WantedNetworks};
 pub use operate::{DeleteInstance, OperateInstance};
 pub use place::{ExpireInstance, MarkUnplaceable, NO_VALID_HOST, PlaceInstance};
 pub use request::{NewInstance, RequestInstances};
 
+use crate::decide::port::release;
 use crate::{Refusal, events};
 use std::sync::Arc;
 use strata_events::instance::InstanceEvent;
-use strata_events::port::{PortAttributes, PortEvent};
+use strata_events::port::PortEvent;
 use strata_events::{Event, InstanceId};
 use strata_projections::Cloud;
 use strata_projections::cloud::instance::{Instance, State};
-use strata_projections::cloud::port::Port;
 
 /// How long a host has to do what a user asked.
 pub const OPERATION_SECS: i64 = 60;
@@ -37,13 +37,8 @@ pub const BUILD_SECS: i64 = 600;
 /// For whoever learns that nothing of it is left on its host.
 pub fn gone(cloud: &Cloud, instance: &Instance) -> Vec<Event> {
     let mut events = events![InstanceEvent::InstanceDeleted { id: instance.id }];
-    for id in &instance.spec.ports {
-        let Some(port) = cloud.ports.get(id) else { continue };
-        if instance.spec.own_ports.contains(id) {
-            events.push(PortEvent::PortDeleted { id: *id }.into());
-        } else {
-            events.extend(freed(port));
-        }
+    for port in instance.spec.ports.iter().filter_map(|id| cloud.ports.get(id)) {
+        events.extend(release(port, instance.spec.own_ports.contains(&port.id)));
     }
     events
 }
@@ -51,22 +46,8 @@ pub fn gone(cloud: &Cloud, instance: &Instance) -> Vec<Event> {
 /// The events with which a failed build leaves its host: the allocation and the ports' bindings there end.
 pub fn released(cloud: &Cloud, instance: &Instance) -> Vec<Event> {
     let mut events = events![InstanceEvent::InstanceReleased { id: instance.id }];
-    for port in instance.spec.ports.iter().filter_map(|id| cloud.ports.get(id)) {
-        events.extend(unbound(port));
-    }
-    events
-}
-
-fn unbound(port: &Port) -> Option<Event> {
-    port.binding.as_ref().map(|b| PortEvent::PortUnbound { id: port.id, host: b.host.clone() }.into())
-}
-
-/// The events with which a port that somebody else made belongs to no device any more.
-fn freed(port: &Port) -> Vec<Event> {
-    let attributes =
-        PortAttributes { device_id: String::new(), device_owner: String::new(), binding_host: None, ..port.attributes.clone() };
-    let mut events: Vec<Event> = unbound(port).into_iter().collect();
-    events.push(PortEvent::PortUpdated { id: port.id, attributes }.into());
+    let bound = instance.spec.ports.iter().filter_map(|id| cloud.ports.get(id)).filter_map(|p| Some((p.id, p.binding.as_ref()?)));
+    events.extend(bound.map(|(id, binding)| Event::from(PortEvent::PortUnbound { id, host: binding.host.clone() })));
     events
 }
 

@@ -46,12 +46,18 @@ impl Tool {
 
     /// Folds what comes after `head` up to `to` into `cloud`; `seen` hears each event with the state after it.
     pub async fn fold(&self, head: &mut Head, to: u64, cloud: &mut Cloud, mut seen: impl FnMut(&Cloud, &Recorded)) -> Result<()> {
-        let apply = |recorded: Recorded| -> Result<()> {
-            cloud.apply(&recorded)?;
-            seen(cloud, &recorded);
+        let mut misfit = None;
+        let folded = self.log.fold(head, to, |recorded| {
+            if misfit.is_none() {
+                match cloud.apply(&recorded) {
+                    Ok(()) => seen(cloud, &recorded),
+                    Err(e) => misfit = Some(e),
+                }
+            }
             Ok(())
-        };
-        self.log.fold(head, to, apply).await
+        });
+        folded.await?;
+        misfit.map_or(Ok(()), |e| Err(e.into()))
     }
 }
 

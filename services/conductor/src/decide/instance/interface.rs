@@ -1,9 +1,11 @@
 //! Plugging ports into a server that exists, and out of it.
 
-use super::networks::{self, NewPort, NicTarget};
-use super::{find, freed, idle, in_state, launched, unlocked};
-use crate::draft::Draft;
-use crate::{Class, Command, Context, Decision, Refusal};
+use super::networks::{self, Device, NicTarget, PortSeed};
+use super::{find, idle, in_state, launched, unlocked};
+use crate::decide::address::Taken;
+use crate::decide::port::release;
+use crate::decide::security_group::DefaultGroupIds;
+use crate::{Class, Command, Context, Decision, Refusal, events};
 use strata_events::instance::InstanceEvent;
 use strata_events::port::PortEvent;
 use strata_events::{InstanceId, PortId};
@@ -16,8 +18,9 @@ const PLUGGABLE: &[State] = &[State::Active, State::Paused, State::Stopped];
 #[derive(Debug, Clone)]
 pub struct AttachInterface {
     pub id: InstanceId,
-    /// The id of a port that may have to be made.
-    pub new_port: PortId,
+    /// For a port that may have to be made.
+    pub seed: PortSeed,
+    pub default_group: DefaultGroupIds,
     pub target: NicTarget,
     pub admin: bool,
 }
@@ -29,36 +32,32 @@ impl Command for AttachInterface {
         in_state(instance, "attach_interface", PLUGGABLE)?;
         idle(instance, "attach_interface")?;
         launched(instance, "attach_interface")?;
-        let owner = format!("compute:{}", instance.spec.zone.as_deref().unwrap_or("nova"));
-        let mut draft = Draft::of(cloud, ctx);
+        if let NicTarget::Network { id, .. } = &self.target {
+            networks::usable_network(cloud, &instance.project, self.admin, id)?;
+        }
+        let device = Device {
+            id: self.id,
+            project: instance.project,
+            owner: networks::owner(instance.spec.zone.as_deref()),
+            admin: self.admin,
+            security_groups: &None,
+            default_group: self.default_group,
+        };
+        let mut events = networks::plug(cloud, ctx.now, &device, &self.target, Some(&self.seed), &mut Taken::default())?;
         let (mut ports, mut own_ports) = (instance.spec.ports.clone(), instance.spec.own_ports.clone());
         let port = match &self.target {
-            NicTarget::Port(id) => {
-                networks::usable_port(cloud, &instance.project, self.admin, id)?;
-                networks::take(&mut draft, id, &self.id.to_string(), &owner)?;
-                *id
-            }
-            NicTarget::Network { id, fixed_ip } => {
-                networks::usable_network(cloud, &instance.project, self.admin, id)?;
-                let new = NewPort {
-                    id: self.new_port,
-                    project: instance.project,
-                    network: *id,
-                    fixed_ip: *fixed_ip,
-                    device: self.id.to_string(),
-                    owner: &owner,
-                };
-                networks::create(&mut draft, &new, &None)?;
-                own_ports.push(self.new_port);
-                self.new_port
+            NicTarget::Port(id) => *id,
+            NicTarget::Network { .. } => {
+                own_ports.push(self.seed.id);
+                self.seed.id
             }
         };
         ports.push(port);
         if let Some(host) = &instance.host {
-            draft.push(PortEvent::PortBound { id: port, host: host.clone() })?;
+            events.push(PortEvent::PortBound { id: port, host: host.clone() }.into());
         }
-        draft.push(InstanceEvent::InstancePortsChanged { id: self.id, ports, own_ports })?;
-        Ok(draft.events)
+        events.push(InstanceEvent::InstancePortsChanged { id: self.id, ports, own_ports }.into());
+        Ok(events)
     }
 }
 
@@ -71,7 +70,7 @@ pub struct DetachInterface {
 }
 
 impl Command for DetachInterface {
-    fn decide(&self, cloud: &Cloud, ctx: &Context) -> Decision {
+    fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
         let instance = find(cloud, &self.id)?;
         unlocked(instance, self.admin)?;
         in_state(instance, "detach_interface", PLUGGABLE)?;
@@ -82,21 +81,14 @@ impl Command for DetachInterface {
             return Err(Refusal::new(Class::NotFound, "PortNotFound", message));
         }
         let others = |ports: &[PortId]| ports.iter().filter(|p| **p != self.port).copied().collect::<Vec<_>>();
-        let mut draft = Draft::of(cloud, ctx);
-        draft.push(InstanceEvent::InstancePortsChanged {
+        let mut events = events![InstanceEvent::InstancePortsChanged {
             id: self.id,
             ports: others(&instance.spec.ports),
             own_ports: others(&instance.spec.own_ports),
-        })?;
+        }];
         if let Some(port) = cloud.ports.get(&self.port) {
-            if instance.spec.own_ports.contains(&self.port) {
-                draft.push(PortEvent::PortDeleted { id: self.port })?;
-            } else {
-                for event in freed(port) {
-                    draft.push(event)?;
-                }
-            }
+            events.extend(release(port, instance.spec.own_ports.contains(&self.port)));
         }
-        Ok(draft.events)
+        Ok(events)
     }
 }

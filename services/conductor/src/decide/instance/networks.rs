@@ -1,12 +1,15 @@
 //! A server's NICs: which networks and ports it gets, as Nova chooses them (nova/network/neutron.py).
 
-use super::request::{NewInstance, RequestInstances};
-use crate::draft::Draft;
-use crate::{Class, Refusal};
+use super::request::RequestInstances;
+use crate::decide::address::{Taken, WantedIp};
+use crate::decide::network::Scope;
+use crate::decide::port::{NewPort, plan_port};
+use crate::decide::security_group::DefaultGroupIds;
+use crate::{Class, Refusal, events};
 use std::net::IpAddr;
 use std::sync::Arc;
-use strata_events::port::{PortAttributes, PortEvent};
-use strata_events::{NetworkId, PortId, ProjectId, SecurityGroupId};
+use strata_events::port::{MacAddress, PortAttributes, PortEvent};
+use strata_events::{Event, InstanceId, NetworkId, PortId, ProjectId, SecurityGroupId, Timestamp};
 use strata_projections::Cloud;
 use strata_projections::cloud::network::Network;
 use strata_projections::cloud::port::Port;
@@ -132,75 +135,79 @@ pub(super) fn security_groups(cloud: &Cloud, project: &ProjectId, names: &[Strin
     names.iter().map(one).collect::<Result<Vec<_>, _>>().map(Some)
 }
 
+/// What a new port needs that can't be decided.
+#[derive(Debug, Clone, Copy)]
+pub struct PortSeed {
+    pub id: PortId,
+    /// Where to look for a free MAC first.
+    pub mac: MacAddress,
+}
+
 /// A server's ports in the order of its NICs, and those of them that are made for it.
-pub(super) fn ids(nics: &[NicTarget], new: &[PortId]) -> (Vec<PortId>, Vec<PortId>) {
-    let mut new = new.iter();
+pub(super) fn ids(nics: &[NicTarget], seeds: &[PortSeed]) -> (Vec<PortId>, Vec<PortId>) {
+    let mut seeds = seeds.iter();
     let mut own = vec![];
     let all = nics.iter().filter_map(|nic| match nic {
         NicTarget::Port(id) => Some(*id),
-        NicTarget::Network { .. } => new.next().inspect(|id| own.push(**id)).copied(),
+        NicTarget::Network { .. } => seeds.next().map(|seed| {
+            own.push(seed.id);
+            seed.id
+        }),
     });
     (all.collect(), own)
 }
 
-/// Makes a server's ports, and takes those that exist.
+/// The device that ports are plugged into, and whose they are.
+pub(super) struct Device<'a> {
+    pub id: InstanceId,
+    pub project: ProjectId,
+    pub owner: String,
+    pub admin: bool,
+    pub security_groups: &'a Option<Vec<SecurityGroupId>>,
+    pub default_group: DefaultGroupIds,
+}
+
+/// `compute:<zone>`, as Nova marks its ports.
+pub(super) fn owner(zone: Option<&str>) -> String {
+    format!("compute:{}", zone.unwrap_or("nova"))
+}
+
+/// The events that make or take the port of one NIC. Several NICs of one decision share `taken`.
 pub(super) fn plug(
-    draft: &mut Draft<'_>,
-    ask: &RequestInstances,
-    new: &NewInstance,
-    nics: &[NicTarget],
-    security_groups: &Option<Vec<SecurityGroupId>>,
-) -> Result<(), Refusal> {
-    let owner = format!("compute:{}", ask.zone.as_deref().unwrap_or("nova"));
-    let mut fresh = new.ports.iter();
-    for nic in nics {
-        match nic {
-            NicTarget::Port(id) => take(draft, id, &new.id.to_string(), &owner)?,
-            NicTarget::Network { id, fixed_ip } => {
-                let Some(port) = fresh.next() else {
-                    return Err(Refusal::invalid("More networks were asked for than there are ids for ports."));
-                };
-                let port = NewPort {
-                    id: *port,
-                    project: ask.project,
-                    network: *id,
-                    fixed_ip: *fixed_ip,
-                    device: new.id.to_string(),
-                    owner: &owner,
-                };
-                create(draft, &port, security_groups)?;
-            }
+    cloud: &Cloud,
+    now: Timestamp,
+    device: &Device<'_>,
+    nic: &NicTarget,
+    seed: Option<&PortSeed>,
+    taken: &mut Taken,
+) -> Result<Vec<Event>, Refusal> {
+    match nic {
+        NicTarget::Port(id) => {
+            let port = usable_port(cloud, &device.project, device.admin, id)?;
+            let attributes =
+                PortAttributes { device_id: device.id.to_string(), device_owner: device.owner.clone(), ..port.attributes.clone() };
+            Ok(events![PortEvent::PortUpdated { id: *id, attributes }])
+        }
+        NicTarget::Network { id, fixed_ip } => {
+            let seed = seed.ok_or_else(|| Refusal::invalid("More networks were asked for than there are ids for ports."))?;
+            let scope = if device.admin { Scope::All } else { Scope::Project(device.project) };
+            let secure = cloud.networks.get(id).is_none_or(|n| n.attributes.port_security_enabled);
+            let ask = NewPort {
+                fixed_ips: fixed_ip.map(|ip| vec![WantedIp { subnet: None, ip: Some(ip) }]),
+                security_groups: if secure { device.security_groups.clone() } else { None },
+                device_id: device.id.to_string(),
+                device_owner: device.owner.clone(),
+                ..NewPort::plain(seed.id, device.project, scope, *id, seed.mac, device.default_group)
+            };
+            plan_port(cloud, &ask, now, taken).map_err(told)
         }
     }
-    Ok(())
 }
 
-/// A port to be made for a server.
-pub(super) struct NewPort<'a> {
-    pub id: PortId,
-    pub project: ProjectId,
-    pub network: NetworkId,
-    pub fixed_ip: Option<IpAddr>,
-    pub device: String,
-    pub owner: &'a str,
-}
-
-/// Makes a port for a server. What Neutron refuses, Nova tells as a bad request, and a full quota in its own words.
-pub(super) fn create(draft: &mut Draft<'_>, port: &NewPort<'_>, security_groups: &Option<Vec<SecurityGroupId>>) -> Result<(), Refusal> {
-    let told = |refusal: Refusal| match refusal.class {
+/// What Neutron refuses, Nova tells as a bad request, and a full quota in its own words.
+fn told(refusal: Refusal) -> Refusal {
+    match refusal.class {
         Class::OverQuota => Refusal::new(Class::OverQuota, "PortLimitExceeded", "Maximum number of ports exceeded"),
         _ => Refusal { class: Class::Invalid, ..refusal },
-    };
-    let _ = (draft, port, security_groups, told);
-    Err(Refusal::new(Class::Unavailable, "Unavailable", "Ports can't be made yet."))
-}
-
-/// Gives a port that exists to a server.
-pub(super) fn take(draft: &mut Draft<'_>, id: &PortId, device: &str, owner: &str) -> Result<(), Refusal> {
-    let port = draft.cloud.ports.get(id).cloned().ok_or_else(|| Refusal::invalid(format!("Port id {id} could not be found.")))?;
-    if !port.attributes.device_id.is_empty() {
-        return Err(Refusal::conflict(format!("Port {id} is still in use.")).with_kind("PortInUse"));
     }
-    let attributes = PortAttributes { device_id: device.into(), device_owner: owner.into(), ..port.attributes.clone() };
-    draft.push(PortEvent::PortUpdated { id: *id, attributes })
 }

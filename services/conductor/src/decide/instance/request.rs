@@ -2,16 +2,17 @@
 //! and there is no half-made server (5, 9).
 
 use super::change::{TAGS, metadata_within};
-use super::networks::{self, WantedNetworks};
+use super::networks::{self, Device, NicTarget, PortSeed, WantedNetworks};
 use super::{BUILD_SECS, Refusal};
-use crate::draft::Draft;
+use crate::decide::address::Taken;
+use crate::decide::security_group::DefaultGroupIds;
 use crate::{Class, Command, Context, Decision};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use strata_events::image::Visibility;
 use strata_events::instance::{InstanceEvent, InstanceSpec, Size};
-use strata_events::{FlavorId, HostName, ImageId, InstanceId, PortId, ProjectId, SecretId, ServerGroupId, UserId};
+use strata_events::{FlavorId, HostName, ImageId, InstanceId, ProjectId, SecretId, ServerGroupId, UserId};
 use strata_projections::Cloud;
 use strata_projections::cloud::flavor::Flavor;
 use strata_projections::cloud::image::{Image, ImageStatus};
@@ -21,7 +22,7 @@ use strata_projections::cloud::image::{Image, ImageStatus};
 pub struct NewInstance {
     pub id: InstanceId,
     /// As many as it may need: one for each network asked for, at least one.
-    pub ports: Vec<PortId>,
+    pub ports: Vec<PortSeed>,
 }
 
 /// Asks for one server or several alike.
@@ -45,6 +46,8 @@ pub struct RequestInstances {
     pub networks: WantedNetworks,
     /// Names or ids; none is the project's default.
     pub security_groups: Vec<String>,
+    /// For a project whose default security group has to be made first.
+    pub default_group: DefaultGroupIds,
     pub config_drive: bool,
     pub user_data: Option<SecretId>,
     pub disk_config_auto: Option<bool>,
@@ -77,7 +80,8 @@ impl Command for RequestInstances {
         self.check_group(cloud, count)?;
 
         let mandatory = image.attributes.properties.get("img_config_drive").is_some_and(|v| v == "mandatory");
-        let mut draft = Draft::of(cloud, ctx);
+        let mut events = vec![];
+        let mut taken = Taken::default();
         for (index, new) in self.instances.iter().take(count).enumerate() {
             let name = if self.instances.len() > 1 { format!("{}-{}", self.name, index + 1) } else { self.name.clone() };
             let (ports, own_ports) = networks::ids(&nics, &new.ports);
@@ -106,10 +110,22 @@ impl Command for RequestInstances {
                 launch_index: u32::try_from(index).unwrap_or(u32::MAX),
             };
             let deadline = ctx.now.plus_secs(BUILD_SECS);
-            draft.push(InstanceEvent::InstanceRequested { id: new.id, project: self.project, user: self.user, spec, deadline })?;
-            networks::plug(&mut draft, self, new, &nics, &security_groups)?;
+            events.push(InstanceEvent::InstanceRequested { id: new.id, project: self.project, user: self.user, spec, deadline }.into());
+            let device = Device {
+                id: new.id,
+                project: self.project,
+                owner: networks::owner(self.zone.as_deref()),
+                admin: self.admin,
+                security_groups: &security_groups,
+                default_group: self.default_group,
+            };
+            let mut seeds = new.ports.iter();
+            for nic in &nics {
+                let seed = matches!(nic, NicTarget::Network { .. }).then(|| seeds.next()).flatten();
+                events.extend(networks::plug(cloud, ctx.now, &device, nic, seed, &mut taken)?);
+            }
         }
-        Ok(draft.events)
+        Ok(events)
     }
 }
 
