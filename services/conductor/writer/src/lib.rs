@@ -7,6 +7,7 @@
 mod batch;
 mod follow;
 mod handle;
+pub mod nats;
 mod reactions;
 mod reader;
 mod snapshots;
