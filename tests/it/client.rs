@@ -89,7 +89,11 @@ impl Drop for Client {
 pub fn venv() -> PathBuf {
     let here = || Path::new(crate::cloud::STRATA).parent().and_then(Path::parent).map(|target| target.join("openstackclient"));
     let venv = std::env::var_os("STRATA_TEST_VENV").map(PathBuf::from).or_else(here).expect("the program lies in target/");
-    assert!(venv.join("bin/openstack").exists(), "there is no OpenStack client in {}: run ops/test, or set STRATA_TEST_VENV", venv.display());
+    assert!(
+        venv.join("bin/openstack").exists(),
+        "there is no OpenStack client in {}: run ops/test, or set STRATA_TEST_VENV",
+        venv.display()
+    );
     venv
 }
 

@@ -55,3 +55,16 @@ pub async fn ready(layout: &Layout, settings: &Settings) -> Result<()> {
     }
     bail!("NATS at {} does not let us in: {last} (its log: {})", url(settings), layout.log_file("nats").display())
 }
+
+/// A connection that is made when the server comes, and again whenever it went away.
+pub async fn patient(layout: &Layout, settings: &Settings) -> Result<async_nats::Client> {
+    let paths = paths(layout, settings)?;
+    let options = async_nats::ConnectOptions::with_credentials_file(&paths.control_plane)
+        .await
+        .with_context(|| format!("can't read {}", paths.control_plane.display()))?;
+    let options = options
+        .name("strata")
+        .retry_on_initial_connect()
+        .reconnect_delay_callback(|attempts| Duration::from_millis(50 * u64::try_from(attempts.min(20)).unwrap_or(20)));
+    Ok(options.connect(url(settings)).await?)
+}

@@ -2,7 +2,7 @@
 
 use super::Tool;
 use crate::layout::Layout;
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Options {
@@ -20,6 +20,9 @@ const TOKENS: &str = "fernet";
 pub async fn run(layout: Layout, options: Options) -> Result<()> {
     let Options::Rotate { keep } = options;
     let tool = Tool::open(layout).await?;
+    if tool.log.keys(TOKENS).all().await?.is_empty() {
+        bail!("there are no token keys yet: the API makes them when it first starts");
+    }
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|e| anyhow!("the kernel gives no random bytes: {e}"))?;
     let keys = tool.log.keys(TOKENS).rotate(&key, keep.saturating_add(1)).await?;

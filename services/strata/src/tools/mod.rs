@@ -46,18 +46,12 @@ impl Tool {
 
     /// Folds what comes after `head` up to `to` into `cloud`; `seen` hears each event with the state after it.
     pub async fn fold(&self, head: &mut Head, to: u64, cloud: &mut Cloud, mut seen: impl FnMut(&Cloud, &Recorded)) -> Result<()> {
-        let mut misfit = None;
-        let folded = self.log.fold(head, to, |recorded| {
-            if misfit.is_none() {
-                match cloud.apply(&recorded) {
-                    Ok(()) => seen(cloud, &recorded),
-                    Err(e) => misfit = Some(e),
-                }
-            }
+        let apply = |recorded: Recorded| -> Result<()> {
+            cloud.apply(&recorded)?;
+            seen(cloud, &recorded);
             Ok(())
-        });
-        folded.await?;
-        misfit.map_or(Ok(()), |e| Err(e.into()))
+        };
+        self.log.fold(head, to, apply).await
     }
 }
 
