@@ -72,7 +72,7 @@ pub fn header(head: &[u8]) -> Result<Header, Refused> {
         if refcount_order > 6 {
             return Err(broken("its reference counts are wider than 64 bits"));
         }
-        if header_length < 104 || header_length % 8 != 0 || u64::from(header_length) > cluster {
+        if header_length < 104 || !header_length.is_multiple_of(8) || u64::from(header_length) > cluster {
             return Err(broken("its header length is impossible"));
         }
         if features & 1 << 3 != 0 && (header_length < 112 || head.get(104).is_none_or(|kind| *kind > 1)) {
@@ -98,7 +98,7 @@ pub fn header(head: &[u8]) -> Result<Header, Refused> {
     if refcount_bytes > MAX_REFCOUNT_TABLE.max(cluster) || refcount_bytes == 0 {
         return Err(broken("the size of its reference count table is impossible"));
     }
-    if refcount_at == 0 || refcount_at % cluster != 0 || l1_at % cluster != 0 || snapshots_at % cluster != 0 {
+    if refcount_at == 0 || [refcount_at, l1_at, snapshots_at].iter().any(|at| !at.is_multiple_of(cluster)) {
         return Err(broken("a table does not begin at a cluster"));
     }
     if snapshots > MAX_SNAPSHOTS {

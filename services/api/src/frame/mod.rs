@@ -24,7 +24,7 @@ pub use body::Raw;
 pub use caller::{Caller, Scope};
 pub use ctx::Ctx;
 pub use dispatch::dispatch;
-pub(crate) use dispatch::new_uuid;
+pub(crate) use dispatch::{new_uuid, now};
 pub use fault::Fault;
 pub use microversion::Microversion;
 pub use paging::{Page, Paged, sort_keys};
