@@ -1,6 +1,7 @@
-//! What clients need to log in: clouds.yaml and one openrc a user, readable by their owner only.
+//! What clients need to log in: clouds.yaml, one openrc a user, and how to read the `read` schema in SQL; for their owner only.
 
 use crate::layout::{Layout, Settings, write_private};
+use crate::supervise::postgres::{self, Role};
 use anyhow::Result;
 
 /// The users that every cloud begins with, each with a project of the same name.
@@ -36,6 +37,7 @@ pub fn write(layout: &Layout, settings: &Settings) -> Result<()> {
         }
         keep(&layout.openrc(user), &rc)?;
     }
+    keep(&layout.read_url(), &postgres::url(layout, settings, Role::Reader)?)?;
     keep(&layout.clouds_yaml(), &clouds)
 }
 

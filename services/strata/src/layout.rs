@@ -118,6 +118,10 @@ impl Layout {
     pub fn openrc(&self, name: &str) -> PathBuf {
         self.data.join(format!("openrc-{name}"))
     }
+    /// How `psql` and Grafana connect, as the role that reads the `read` schema and nothing else.
+    pub fn read_url(&self) -> PathBuf {
+        self.data.join("read-url")
+    }
     /// Where PostgreSQL's socket lies: in the data directory, unless its path would be too long for a socket.
     pub fn socket_dir(&self) -> PathBuf {
         let near = self.data.join("run/pg");

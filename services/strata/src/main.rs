@@ -5,6 +5,7 @@ mod layout;
 mod live;
 mod process;
 mod serve;
+mod simulate;
 mod supervise;
 mod tools;
 mod up;
@@ -34,6 +35,8 @@ enum Command {
     Down(up::DownOptions),
     /// Run services of a cloud that was started before (what `up` does for you)
     Serve(serve::Options),
+    /// Run simulated hosts that have joined
+    Simulate(simulate::Options),
     /// Show what runs, how far each service is behind the log, the hosts, and what is not converged and why
     Status,
     /// Print the log of events
@@ -76,6 +79,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Up(options) => up::run(Layout::new(data)?, options),
         Command::Down(options) => up::down(Layout::new(data)?, &options),
         Command::Serve(options) => serve::run(Layout::existing(data)?, options),
+        Command::Simulate(options) => simulate::run(Layout::existing(data)?, options),
         Command::Status => tools::block_on(tools::status::run(Layout::existing(data)?)),
         Command::Events(options) => tools::block_on(tools::events::run(Layout::existing(data)?, options)),
         Command::Timeline(options) => tools::block_on(tools::timeline::run(Layout::existing(data)?, options)),

@@ -96,7 +96,7 @@ fn replica_name(services: &[Service]) -> String {
 }
 
 /// The log, once PostgreSQL answers.
-async fn connect(layout: &Layout, settings: &Settings) -> Result<Log> {
+pub async fn connect(layout: &Layout, settings: &Settings) -> Result<Log> {
     let config = LogConfig::new(postgres::url(layout, settings, Role::Service)?);
     let begun = Instant::now();
     loop {

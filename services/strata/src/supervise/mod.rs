@@ -136,8 +136,12 @@ async fn start(layout: &Layout, settings: &Settings, keepers: &mut Vec<Keeper>) 
     step("starting the services", services::ready(layout, settings)).await?;
     if settings.simulated > 0 {
         let (spec, chosen) = (layout.clone(), settings.clone());
-        keepers.push(Keeper::start(layout, "simulate", libc::SIGTERM, move || services::simulate(&spec, &chosen))?);
-        step(&format!("starting {} simulated hosts", settings.simulated), services::hosts_ready(layout, settings)).await?;
+        step(&format!("starting {} simulated hosts", settings.simulated), async {
+            services::enrol(layout, settings).await?;
+            keepers.push(Keeper::start(layout, "simulate", libc::SIGTERM, move || services::simulate(&spec, &chosen))?);
+            Ok(())
+        })
+        .await?;
     }
     Ok(())
 }

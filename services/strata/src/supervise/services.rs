@@ -82,8 +82,13 @@ async fn answers(target: std::net::IpAddr, settings: &Settings) -> std::io::Resu
     Ok(head.starts_with(b"HTTP/1.1 ") && head[9] != b'5')
 }
 
-/// Waits until every simulated host has joined and holds its lease.
-pub async fn hosts_ready(layout: &Layout, settings: &Settings) -> Result<()> {
-    let _ = (layout, settings);
+/// Lets the simulated hosts join that have not yet.
+pub async fn enrol(layout: &Layout, settings: &Settings) -> Result<()> {
+    let mut command = process::command(layout, &program()?, "simulate", libc::SIGTERM)?;
+    command.args(["host", "simulated"]).arg(settings.simulated.to_string()).arg("--data").arg(&layout.data);
+    let status = tokio::process::Command::from(command).status().await?;
+    if !status.success() {
+        bail!("they can't join (the log: {})", layout.log_file("simulate").display());
+    }
     Ok(())
 }

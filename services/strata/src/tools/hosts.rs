@@ -1,7 +1,12 @@
 //! `strata host`: letting machines join.
 
+use super::Tool;
 use crate::layout::Layout;
-use anyhow::Result;
+use crate::simulate::{self, new_token};
+use anyhow::{Result, anyhow};
+use strata_conductor::decide::host::InviteHost;
+use strata_events::HostName;
+use strata_writer::{Conductor, Options as WriterOptions};
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Options {
@@ -10,9 +15,28 @@ pub enum Options {
         #[arg(value_name = "NAME")]
         name: String,
     },
+    /// Let this many simulated hosts join (what `up --simulated` does for you)
+    #[command(hide = true)]
+    Simulated {
+        #[arg(value_name = "N")]
+        count: u32,
+    },
 }
 
+const HOUR: i64 = 3600;
+
 pub async fn run(layout: Layout, options: Options) -> Result<()> {
-    let _ = (layout, options);
-    anyhow::bail!("not yet")
+    let name = match options {
+        Options::Simulated { count } => return simulate::enrol(layout, count).await,
+        Options::Invite { name } => name,
+    };
+    let tool = Tool::open(layout).await?;
+    let conductor = Conductor::start(tool.log.clone(), WriterOptions { react: false, ..WriterOptions::default() }).await?;
+    let (token, hash) = new_token()?;
+    let context = simulate::context()?;
+    let command = InviteHost { host: HostName(name.clone()), hash, expires_at: context.now.plus_secs(HOUR) };
+    conductor.run(context, command).await.map_err(|e| anyhow!("{e}"))?;
+    println!("{token}");
+    eprintln!("One machine may join as {name} with this token within an hour, at {}/strata", tool.settings.endpoint());
+    Ok(())
 }
