@@ -49,8 +49,9 @@ pub fn run(layout: Layout, options: Options) -> Result<()> {
         let mut hosts = vec![];
         for host in (1..=options.hosts).map(name) {
             let file = identity_file(&layout, &host);
-            let text = std::fs::read_to_string(&file)
-                .with_context(|| format!("host {host} has not joined ({}): `strata host simulated {}` lets them", file.display(), options.hosts))?;
+            let text = std::fs::read_to_string(&file).with_context(|| {
+                format!("host {host} has not joined ({}): `strata host simulated {}` lets them", file.display(), options.hosts)
+            })?;
             hosts.push(serde_json::from_str::<Identity>(&text).with_context(|| format!("{} is damaged", file.display()))?);
         }
         let how = SimulateOptions {
