@@ -10,12 +10,14 @@ use crate::supervise::nats;
 use crate::supervise::postgres::{self, Role};
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strata_api::{ApiConfig, App, Tls};
 use strata_conductor::Context;
 use strata_conductor::decide::bootstrap::Bootstrap;
 use strata_events::{Actor, DomainId};
 use strata_log::{Log, LogConfig, Replica};
+use strata_writer::nats::Progress;
 use strata_writer::{Conductor, Options as WriterOptions, now};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -112,10 +114,18 @@ pub async fn connect(layout: &Layout, settings: &Settings) -> Result<Log> {
 /// Runs the services; returns only when one of them can't go on.
 async fn work(layout: &Layout, settings: &Settings, services: &[Service], name: &str, conductor: Conductor) -> Result<()> {
     bootstrap(layout, &conductor).await?;
-    let nats = nats::patient(layout, settings).await?;
+    let link = nats::link(layout, settings).await?;
+    let progress = services.contains(&Service::Conductor).then(Arc::<Progress>::default);
     let mut tasks: JoinSet<Result<()>> = JoinSet::new();
-    tasks.spawn(heartbeat(conductor.clone(), name.to_string(), services.iter().map(Service::to_string).collect()));
-    tasks.spawn(live::answer(nats.clone(), conductor.clone(), name.to_string()));
+    tasks.spawn(heartbeat(conductor.clone(), name.to_string(), services.iter().map(Service::to_string).collect(), progress.clone()));
+    tasks.spawn(live::answer(link.client.clone(), conductor.clone(), name.to_string()));
+    tasks.spawn({
+        let (link, conductor) = (link.clone(), conductor.clone());
+        async move {
+            strata_writer::nats::hints(&link, &conductor).await;
+            Ok(())
+        }
+    });
     for service in services {
         let conductor = conductor.clone();
         match service {
@@ -141,8 +151,9 @@ async fn work(layout: &Layout, settings: &Settings, services: &[Service], name: 
                 });
             }
             Service::Conductor => {
+                let (link, progress) = (link.clone(), progress.clone().unwrap_or_default());
                 tasks.spawn(async move {
-                    conductor.sweep().await;
+                    tokio::join!(conductor.sweep(), strata_writer::nats::conduct(&link, &conductor, &progress));
                     Ok(())
                 });
             }
@@ -190,7 +201,7 @@ fn password_hash(_password: &str) -> String {
     String::new()
 }
 
-async fn heartbeat(conductor: Conductor, name: String, services: Vec<String>) -> Result<()> {
+async fn heartbeat(conductor: Conductor, name: String, services: Vec<String>, progress: Option<Arc<Progress>>) -> Result<()> {
     let started_at = now();
     let mut tick = tokio::time::interval(HEARTBEAT);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -202,7 +213,10 @@ async fn heartbeat(conductor: Conductor, name: String, services: Vec<String>) ->
             version: env!("CARGO_PKG_VERSION").into(),
             applied: conductor.latest().position,
             started_at,
-            details: "{}".into(),
+            details: match &progress {
+                Some(p) => serde_json::json!({"mirrored": p.mirrored(), "planned": p.planned()}).to_string(),
+                None => "{}".into(),
+            },
         };
         // Without the database there is nobody to tell; the writer says so where it matters.
         if let Err(e) = conductor.log().heartbeat(&replica).await {

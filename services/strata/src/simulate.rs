@@ -4,14 +4,14 @@
 use crate::layout::{Layout, write_private};
 use crate::supervise::nats;
 use anyhow::{Context as _, Result, anyhow};
-use sha2::{Digest, Sha256};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use strata_conductor::Context;
-use strata_conductor::decide::host::{DEFAULT_ZONE, InviteHost, JoinHost};
 use strata_credentials::AccountKey;
 use strata_events::{Actor, HostName};
 use strata_worker::{Identity, SimulateOptions};
+use strata_writer::nats::{JoinAsk, invite};
 use strata_writer::{Conductor, Options as WriterOptions, now};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -88,22 +88,15 @@ pub async fn enrol(layout: Layout, count: u32) -> Result<()> {
         return Ok(());
     }
     let seed = std::fs::read_to_string(&paths.account_key).with_context(|| format!("can't read {}", paths.account_key.display()))?;
-    let account = AccountKey::from_seed(&seed)?;
+    let account = Arc::new(AccountKey::from_seed(&seed)?);
     let log = crate::serve::connect(&layout, &settings).await?;
     let conductor = Conductor::start(log, WriterOptions { react: false, ..WriterOptions::default() }).await?;
-    let inventory = SimulateOptions::default().inventory;
     let mut joining = tokio::task::JoinSet::new();
     for host in missing {
-        let (secret, public_key) = strata_credentials::new_host_key()?;
-        let jwt = account.host(&host, &public_key)?;
-        keep(&layout, &Identity { host: host.clone(), nats_url: url.clone(), jwt, seed: secret })?;
-        let (conductor, inventory, layout) = (conductor.clone(), inventory.clone(), layout.clone());
+        let (conductor, account, url, layout) = (conductor.clone(), account.clone(), url.clone(), layout.clone());
         joining.spawn(async move {
-            let joined = join(&conductor, &host, public_key, inventory).await;
-            if joined.is_err() {
-                let _ = std::fs::remove_file(identity_file(&layout, &host));
-            }
-            joined.with_context(|| format!("host {host} can't join"))
+            let identity = join(&conductor, &account, &url, &host).await.with_context(|| format!("host {host} can't join"))?;
+            keep(&layout, &identity)
         });
     }
     while let Some(joined) = joining.join_next().await {
@@ -116,24 +109,14 @@ fn keep(layout: &Layout, identity: &Identity) -> Result<()> {
     write_private(&identity_file(layout, &identity.host), &serde_json::to_vec(identity)?)
 }
 
-async fn join(conductor: &Conductor, host: &HostName, public_key: String, inventory: strata_events::host::Inventory) -> Result<()> {
-    let (token, hash) = new_token()?;
-    drop(token); // nobody else shall use it
-    let context = context()?;
-    let invite = InviteHost { host: host.clone(), hash: hash.clone(), expires_at: context.now.plus_secs(60) };
-    conductor.run(context.clone(), invite).await.map_err(|e| anyhow!("{e}"))?;
-    let command = JoinHost { host: host.clone(), hash, public_key, zone: DEFAULT_ZONE.into(), inventory };
-    conductor.run(context, command).await.map_err(|e| anyhow!("{e}"))?;
-    Ok(())
-}
-
-/// A join token and its SHA-256.
-pub fn new_token() -> Result<(String, String)> {
-    let mut bytes = [0; 24];
-    getrandom::fill(&mut bytes).map_err(|e| anyhow!("the kernel gives no random bytes: {e}"))?;
-    let token = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes);
-    let hash = Sha256::digest(&token).iter().map(|b| format!("{b:02x}")).collect();
-    Ok((token, hash))
+/// Invited and joined in one go: nobody else sees the token.
+async fn join(conductor: &Conductor, account: &AccountKey, url: &str, host: &HostName) -> Result<Identity> {
+    let (seed, public_key) = strata_credentials::new_host_key()?;
+    let token = invite(conductor, context()?, host, 60).await.map_err(|e| anyhow!("{e}"))?;
+    let inventory = SimulateOptions::default().inventory;
+    let ask = JoinAsk { token, host: host.to_string(), public_key, zone: String::new(), inventory };
+    let joined = strata_writer::nats::join(conductor, account, url, context()?, ask).await.map_err(|e| anyhow!("{e}"))?;
+    Ok(Identity { host: joined.host, nats_url: joined.nats_url, jwt: joined.jwt, seed })
 }
 
 /// For commands that an operator gives on the machine itself.
@@ -142,17 +125,4 @@ pub fn context() -> Result<Context> {
     getrandom::fill(&mut bytes).map_err(|e| anyhow!("the kernel gives no random bytes: {e}"))?;
     let request = uuid::Builder::from_random_bytes(bytes).into_uuid();
     Ok(Context { now: now(), actor: Actor::service("cli"), request_id: format!("req-{request}"), caused_by: None })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_is_told_by_its_hash_and_never_twice() {
-        let (one, hash) = new_token().expect("random bytes");
-        let (other, _) = new_token().expect("random bytes");
-        assert_ne!(one, other);
-        assert_eq!(hash.len(), 64);
-    }
 }

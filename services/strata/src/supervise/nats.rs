@@ -3,9 +3,10 @@
 
 use crate::layout::{Layout, Settings};
 use crate::process;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use std::path::PathBuf;
 use std::time::Duration;
+use strata_writer::nats::Link;
 
 /// Where the keys, the server's configuration and the control plane's credentials are.
 pub fn paths(layout: &Layout, settings: &Settings) -> Result<strata_credentials::Paths> {
@@ -57,14 +58,8 @@ pub async fn ready(layout: &Layout, settings: &Settings) -> Result<()> {
 }
 
 /// A connection that is made when the server comes, and again whenever it went away.
-pub async fn patient(layout: &Layout, settings: &Settings) -> Result<async_nats::Client> {
-    let paths = paths(layout, settings)?;
-    let options = async_nats::ConnectOptions::with_credentials_file(&paths.control_plane)
-        .await
-        .with_context(|| format!("can't read {}", paths.control_plane.display()))?;
-    let options = options
-        .name("strata")
-        .retry_on_initial_connect()
-        .reconnect_delay_callback(|attempts| Duration::from_millis(50 * u64::try_from(attempts.min(20)).unwrap_or(20)));
-    Ok(options.connect(url(settings)).await?)
+pub async fn link(layout: &Layout, settings: &Settings) -> Result<Link> {
+    let file = paths(layout, settings)?.control_plane;
+    let credentials = std::fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
+    strata_writer::nats::connect(&url(settings), &credentials).await.map_err(|e| anyhow!(e))
 }

@@ -3,7 +3,7 @@
 use super::{Tool, line, who};
 use crate::layout::Layout;
 use anyhow::{Context, Result};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use std::time::Duration;
 use strata_events::{Actor, Event, Stream};
 use strata_log::Raw;
@@ -93,18 +93,12 @@ async fn one_stream(tool: &Tool, stream: &Stream, options: &Options) -> Result<(
 }
 
 fn show(row: &Raw, as_json: bool) -> Result<bool> {
+    if as_json {
+        return line(format_args!("{}", strata_writer::nats::published(row)));
+    }
     let broken = || format!("event {} holds no JSON", row.position);
     let body: Value = serde_json::from_str(&row.body).with_context(broken)?;
-    let actor: Value = serde_json::from_str(&row.actor).with_context(broken)?;
-    if as_json {
-        let object = json!({
-            "position": row.position, "stream": {"kind": row.kind, "id": row.id}, "version": row.version,
-            "recorded_at": row.recorded_at.micros(), "actor": actor, "request_id": row.request_id, "caused_by": row.caused_by,
-            "type": row.type_name, "schema_version": row.schema_version, "body": body, "hash": row.hash.to_string(),
-        });
-        return line(format_args!("{object}"));
-    }
-    let actor: Actor = serde_json::from_value(actor).with_context(broken)?;
+    let actor: Actor = serde_json::from_str(&row.actor).with_context(broken)?;
     let cause = row.caused_by.map(|p| format!(", after {p}")).unwrap_or_default();
     let details = body.as_object().map(summary).unwrap_or_default();
     line(format_args!(
@@ -137,6 +131,7 @@ pub fn summary(body: &Map<String, Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn a_filter_names_a_kind_that_exists() {

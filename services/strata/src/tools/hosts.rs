@@ -2,9 +2,8 @@
 
 use super::Tool;
 use crate::layout::Layout;
-use crate::simulate::{self, new_token};
+use crate::simulate;
 use anyhow::{Result, anyhow};
-use strata_conductor::decide::host::InviteHost;
 use strata_events::HostName;
 use strata_writer::{Conductor, Options as WriterOptions};
 
@@ -32,10 +31,8 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
     };
     let tool = Tool::open(layout).await?;
     let conductor = Conductor::start(tool.log.clone(), WriterOptions { react: false, ..WriterOptions::default() }).await?;
-    let (token, hash) = new_token()?;
-    let context = simulate::context()?;
-    let command = InviteHost { host: HostName(name.clone()), hash, expires_at: context.now.plus_secs(HOUR) };
-    conductor.run(context, command).await.map_err(|e| anyhow!("{e}"))?;
+    let host = HostName(name.clone());
+    let token = strata_writer::nats::invite(&conductor, simulate::context()?, &host, HOUR).await.map_err(|e| anyhow!("{e}"))?;
     println!("{token}");
     eprintln!("One machine may join as {name} with this token within an hour, at {}/strata", tool.settings.endpoint());
     Ok(())
