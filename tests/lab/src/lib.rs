@@ -1,7 +1,9 @@
 //! What tests start for themselves: servers of their own, which end with the test.
 
+mod nats;
 mod postgres;
 
+pub use nats::PrivateNats;
 pub use postgres::PrivatePostgres;
 
 use std::path::{Path, PathBuf};
