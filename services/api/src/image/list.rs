@@ -136,7 +136,8 @@ fn tests(query: &Query) -> Result<Vec<Test>, Fault> {
     };
     let hidden = flag("os_hidden", &query.get("os_hidden").unwrap_or("false").to_lowercase())?;
     let mut tests: Vec<Test> = vec![Box::new(move |i| i.attributes.os_hidden == hidden)];
-    for (key, value) in query.0.iter().cloned() {
+    for (key, value) in &query.0 {
+        let (key, value) = (key.clone(), value.clone());
         let test: Test = match key.as_str() {
             "limit" | "marker" | "sort" | "sort_key" | "sort_dir" | "member_status" | "visibility" | "os_hidden" => continue,
             "tag" => Box::new(move |i| i.attributes.tags.iter().any(|t| t == value.trim())),

@@ -1,5 +1,7 @@
 //! Images as honest tools write them, and images as nobody should: made here byte by byte, never opened by any tool.
 
+#![allow(clippy::unwrap_used)]
+
 mod hostile;
 mod make;
 mod noise;
