@@ -76,6 +76,9 @@ async fn handle(app: &Arc<App>, service: Service, request_id: &str, peer: IpAddr
             if !route.rule.admits(caller) {
                 return Err(Fault::policy(service, route.rule.name));
             }
+            if !crate::identity::admits(&cloud, caller, service, parts.method.as_str(), parts.uri.path()) {
+                return Err(Fault::unauthorized());
+            }
         }
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
         let raw = if route.streams {
