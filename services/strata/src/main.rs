@@ -1,6 +1,7 @@
 //! `strata`: every service and every tool of a Strata cloud in one program.
 
 mod credentials;
+mod http;
 mod layout;
 mod live;
 mod process;
@@ -35,6 +36,8 @@ enum Command {
     Down(up::DownOptions),
     /// Run services of a cloud that was started before (what `up` does for you)
     Serve(serve::Options),
+    /// Join a cloud as a host, and be one
+    Worker(simulate::WorkerOptions),
     /// Run simulated hosts that have joined
     Simulate(simulate::Options),
     /// Show what runs, how far each service is behind the log, the hosts, and what is not converged and why
@@ -79,6 +82,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Up(options) => up::run(Layout::new(data)?, options),
         Command::Down(options) => up::down(Layout::new(data)?, &options),
         Command::Serve(options) => serve::run(Layout::existing(data)?, options),
+        Command::Worker(options) => simulate::worker(Layout::new(data)?, options),
         Command::Simulate(options) => simulate::run(Layout::existing(data)?, options),
         Command::Status => tools::block_on(tools::status::run(Layout::existing(data)?)),
         Command::Events(options) => tools::block_on(tools::events::run(Layout::existing(data)?, options)),

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strata_api::{ApiConfig, App, Tls};
+use strata_api::{ApiConfig, App, Gate, Tls};
 use strata_conductor::Context;
 use strata_conductor::decide::bootstrap::Bootstrap;
 use strata_events::{Actor, DomainId};
@@ -141,6 +141,7 @@ async fn work(layout: &Layout, settings: &Settings, services: &[Service], name: 
                     images: layout.images(),
                     region: credentials::REGION.into(),
                     fallback_base: settings.endpoint(),
+                    gate: Some(Gate { account: Arc::new(nats::account_key(layout, settings)?), nats_url: nats::url(settings) }),
                     ..ApiConfig::default()
                 };
                 let app = App::start(conductor, config).await?;

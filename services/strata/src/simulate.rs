@@ -3,7 +3,7 @@
 
 use crate::layout::{Layout, write_private};
 use crate::supervise::nats;
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,66 @@ pub struct Options {
     /// Repeats the failures of a run
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct WorkerOptions {
+    /// The cloud's address: http://HOST:PORT
+    #[arg(long, value_name = "URL")]
+    endpoint: String,
+    /// The name that the machine was invited as
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// The file that holds the token of `strata host invite`; needed once
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The availability zone [nova]
+    #[arg(long, value_name = "ZONE", default_value = "")]
+    zone: String,
+}
+
+/// `strata worker`: one machine as a host. It joins once, keeps what it got in the data directory, and needs nothing else
+/// from then on. Its hypervisor is simulated, the only one there is so far.
+pub fn worker(layout: Layout, options: WorkerOptions) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        crate::layout::dir(&layout.data, 0o700)?;
+        crate::layout::dir(&layout.hosts(), 0o700)?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let host = HostName(options.name.clone());
+        let file = identity_file(&layout, &host);
+        let identity: Identity = match std::fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text).with_context(|| format!("{} is damaged", file.display()))?,
+            Err(_) => {
+                let identity = join_over_http(&options).await?;
+                keep(&layout, &identity)?;
+                println!("joined as {host}");
+                identity
+            }
+        };
+        let how = SimulateOptions { directory: Some(layout.hosts().join("simulated")), ..SimulateOptions::default() };
+        let stop = async move {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        };
+        strata_worker::simulate(vec![identity], how, stop).await.context("the worker can't go on")
+    })
+}
+
+async fn join_over_http(options: &WorkerOptions) -> Result<Identity> {
+    let Some(token_file) = &options.token_file else {
+        bail!("this machine has not joined yet: give --token-file (`strata host invite {}`)", options.name)
+    };
+    let token = std::fs::read_to_string(token_file).with_context(|| format!("can't read {}", token_file.display()))?;
+    let (seed, public_key) = strata_credentials::new_host_key()?;
+    let body = serde_json::json!({"host": {
+        "token": token.trim(), "host": options.name, "public_key": public_key, "zone": options.zone,
+        "inventory": SimulateOptions::default().inventory,
+    }});
+    let answer = crate::http::post(&options.endpoint, "/strata/v1/hosts", &body).await?;
+    let field =
+        |name: &str| answer["host"][name].as_str().map(str::to_string).with_context(|| format!("the answer has no {name}: {answer}"));
+    Ok(Identity { host: HostName(options.name.clone()), nats_url: field("nats_url")?, jwt: field("jwt")?, seed })
 }
 
 /// The name of the nth simulated host.
@@ -72,7 +132,6 @@ pub fn run(layout: Layout, options: Options) -> Result<()> {
 /// plane does it for them, since they run on its machine.
 pub async fn enrol(layout: Layout, count: u32) -> Result<()> {
     let settings = layout.settings()?;
-    let paths = nats::paths(&layout, &settings)?;
     let url = nats::url(&settings);
     let mut missing = vec![];
     for host in (1..=count).map(name) {
@@ -87,8 +146,7 @@ pub async fn enrol(layout: Layout, count: u32) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let seed = std::fs::read_to_string(&paths.account_key).with_context(|| format!("can't read {}", paths.account_key.display()))?;
-    let account = Arc::new(AccountKey::from_seed(&seed)?);
+    let account = Arc::new(nats::account_key(&layout, &settings)?);
     let log = crate::serve::connect(&layout, &settings).await?;
     let conductor = Conductor::start(log, WriterOptions { react: false, ..WriterOptions::default() }).await?;
     let mut joining = tokio::task::JoinSet::new();

@@ -20,6 +20,21 @@ pub struct ApiConfig {
     pub fallback_base: String,
     /// Requests in progress at once; more get 503.
     pub max_requests: usize,
+    /// What lets hosts in, where this API may.
+    pub gate: Option<Gate>,
+}
+
+/// The key that signs a host's permit, and where the host then goes.
+#[derive(Clone)]
+pub struct Gate {
+    pub account: Arc<strata_credentials::AccountKey>,
+    pub nats_url: String,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gate({})", self.nats_url)
+    }
 }
 
 impl Default for ApiConfig {
@@ -31,6 +46,7 @@ impl Default for ApiConfig {
             region: "RegionOne".into(),
             fallback_base: "http://127.0.0.1".into(),
             max_requests: 2048,
+            gate: None,
         }
     }
 }

@@ -35,6 +35,13 @@ pub fn url(settings: &Settings) -> String {
     settings.nats_url.clone().unwrap_or_else(|| format!("nats://127.0.0.1:{}", settings.nats_port))
 }
 
+/// The key that admits hosts.
+pub fn account_key(layout: &Layout, settings: &Settings) -> Result<strata_credentials::AccountKey> {
+    let file = paths(layout, settings)?.account_key;
+    let seed = std::fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
+    Ok(strata_credentials::AccountKey::from_seed(&seed)?)
+}
+
 /// A connection with the control plane's rights.
 pub async fn connect(layout: &Layout, settings: &Settings) -> Result<async_nats::Client> {
     let paths = paths(layout, settings)?;
