@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use strata_api::identity::password::hash_now;
 use strata_api::{ApiConfig, App, Gate, Tls};
 use strata_conductor::Context;
 use strata_conductor::decide::bootstrap::Bootstrap;
@@ -182,7 +183,7 @@ async fn bootstrap(layout: &Layout, conductor: &Conductor) -> Result<()> {
     if conductor.cloud().await.map_err(|e| anyhow!("{e}"))?.users.by_name(&DomainId::DEFAULT, "admin").is_some() {
         return Ok(());
     }
-    let hash = |user: &str| credentials::password(layout, user).map(|p| password_hash(&p));
+    let hash = |user: &str| credentials::password(layout, user).map(|p| hash_now(&p));
     let mut seed = [0; 16];
     getrandom::fill(&mut seed).map_err(|e| anyhow!("the kernel gives no random bytes: {e}"))?;
     let command = Bootstrap {
@@ -195,11 +196,6 @@ async fn bootstrap(layout: &Layout, conductor: &Conductor) -> Result<()> {
     let context = Context { now: now(), actor: Actor::service("bootstrap"), request_id: format!("req-{request}"), caused_by: None };
     conductor.run(context, command).await.map_err(|e| anyhow!("can't make what every cloud begins with: {e}"))?;
     Ok(())
-}
-
-/// Not yet: identity brings it.
-fn password_hash(_password: &str) -> String {
-    String::new()
 }
 
 async fn heartbeat(conductor: Conductor, name: String, services: Vec<String>, progress: Option<Arc<Progress>>) -> Result<()> {
