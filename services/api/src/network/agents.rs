@@ -1,0 +1,120 @@
+//! Network agents over HTTP: each host has one network worker, which makes bridges, VXLANs and security rules there, and
+//! serves DHCP. Its state is the host's: it is alive as long as the host's lease holds.
+
+use super::list::{At, Attr, Noun, list, one};
+use crate::frame::{Ctx, Fault, Reply, Routes, Rule};
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use strata_events::Timestamp;
+use strata_projections::Cloud;
+use strata_projections::cloud::host::Host;
+use uuid::Uuid;
+
+pub fn routes(r: &mut Routes) {
+    r.get("/v2.0/agents", index, Rule::admin("get_agent"));
+    r.get("/v2.0/agents/{id}", show, Rule::admin("get_agent"));
+}
+
+const KIND: &str = "Linux bridge agent";
+const BINARY: &str = "strata-network";
+
+struct Agent<'a> {
+    id: Uuid,
+    host: &'a Host,
+    /// When the host was last known to be as it is.
+    seen: Timestamp,
+}
+
+fn all<'a>(ctx: &Ctx, cloud: &'a Cloud) -> Vec<Agent<'a>> {
+    let agent = |host: &'a Host| {
+        let hash = Sha256::digest(format!("{BINARY}/{}", host.name));
+        let id = uuid::Builder::from_random_bytes(std::array::from_fn(|i| hash[i])).into_uuid();
+        Agent { id, host, seen: if host.up { ctx.now } else { host.updated_at } }
+    };
+    cloud.hosts.values().map(|h| agent(h)).collect()
+}
+
+async fn index(ctx: Ctx) -> Reply {
+    let agents = all(&ctx, &ctx.cloud);
+    list(&ctx, &ctx.cloud, agents.iter())
+}
+
+async fn show(ctx: Ctx) -> Reply {
+    let text = ctx.param("id");
+    let agents = all(&ctx, &ctx.cloud);
+    let found = agents.iter().find(|a| text.parse() == Ok(a.id));
+    let missing = || Fault::not_found(format!("Agent {text} could not be found.")).with_kind("AgentNotFound");
+    one(&ctx, 200, &ctx.cloud, found.ok_or_else(missing)?)
+}
+
+#[derive(Serialize)]
+struct View<'a> {
+    id: Uuid,
+    agent_type: &'static str,
+    binary: &'static str,
+    topic: &'static str,
+    host: &'a str,
+    admin_state_up: bool,
+    alive: bool,
+    availability_zone: Option<&'a str>,
+    created_at: String,
+    started_at: String,
+    heartbeat_timestamp: String,
+    description: Option<&'a str>,
+    configurations: Value,
+    resources_synced: Option<bool>,
+}
+
+impl Noun for Agent<'_> {
+    const ONE: &'static str = "agent";
+    const MANY: &'static str = "agents";
+    type View<'a>
+        = View<'a>
+    where
+        Self: 'a;
+    fn uuid(&self) -> Uuid {
+        self.id
+    }
+    fn tags(&self) -> &[String] {
+        &[]
+    }
+    fn updated_at(&self) -> Timestamp {
+        self.host.updated_at
+    }
+    fn attr<'a>(&'a self, _: &At<'a>, name: &str) -> Option<Attr<'a>> {
+        match name {
+            "agent_type" => Attr::text(KIND),
+            "binary" => Attr::text(BINARY),
+            "host" => Attr::text(&self.host.name.0),
+            "alive" => Some(Attr::Flag(self.host.up)),
+            "admin_state_up" => Some(Attr::Flag(true)),
+            "topic" => Attr::text("N/A"),
+            "availability_zone" => Attr::text(&self.host.zone),
+            _ => None,
+        }
+    }
+    fn view<'a>(&'a self, at: &At<'a>) -> View<'a> {
+        let spaced = |t: Timestamp| t.seconds().replace('T', " ").trim_end_matches('Z').to_owned();
+        View {
+            id: self.id,
+            agent_type: KIND,
+            binary: BINARY,
+            topic: "N/A",
+            host: &self.host.name.0,
+            admin_state_up: true,
+            alive: self.host.up,
+            availability_zone: Some(&self.host.zone),
+            created_at: spaced(self.host.joined_at),
+            started_at: spaced(self.host.joined_at),
+            heartbeat_timestamp: spaced(self.seen),
+            description: None,
+            configurations: json!({
+                "tunnel_types": ["vxlan"],
+                "tunneling_ip": self.host.inventory.host_ip,
+                "devices": at.cloud.ports.on_host(&self.host.name).count(),
+            }),
+            resources_synced: None,
+        }
+    }
+}
