@@ -62,8 +62,8 @@ impl Reports {
         let mut waiting = self.lock();
         for report in reports.into_iter().rev() {
             let about = thing(&report);
-            if !waiting.latest.contains_key(&about) {
-                waiting.latest.insert(about, report);
+            if let std::collections::hash_map::Entry::Vacant(empty) = waiting.latest.entry(about) {
+                empty.insert(report);
                 waiting.order.push_front(about);
             }
         }

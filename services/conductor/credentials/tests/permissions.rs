@@ -6,38 +6,9 @@ use futures_util::StreamExt;
 use std::time::Duration;
 use strata_credentials::{AccountKey, consumer as consumer_name, inbox, new_host_key};
 use strata_events::HostName;
+use strata_lab::PrivateNats;
 
-/// A nats-server of our own, which ends with the test.
-struct Server {
-    child: std::process::Child,
-    dir: std::path::PathBuf,
-    port: u16,
-}
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-fn server(name: &str) -> (Server, strata_credentials::Paths) {
-    let dir = std::env::temp_dir().join(format!("strata-credentials-{name}-{}", std::process::id()));
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let paths = strata_credentials::write(&dir, port, &dir.join("jetstream")).unwrap();
-    let log = std::fs::File::create(dir.join("log")).unwrap();
-    let child =
-        std::process::Command::new("nats-server").arg("-c").arg(&paths.config).stderr(log).spawn().expect("nats-server is installed");
-    for _ in 0..100 {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return (Server { child, dir, port }, paths);
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    panic!("nats-server did not start: {}", std::fs::read_to_string(dir.join("log")).unwrap_or_default());
-}
-
-async fn as_host(server: &Server, account: &AccountKey, host: &HostName) -> async_nats::Client {
+async fn as_host(server: &PrivateNats, account: &AccountKey, host: &HostName) -> async_nats::Client {
     let (seed, public) = new_host_key().unwrap();
     let key = std::sync::Arc::new(nkeys_of(&seed));
     async_nats::ConnectOptions::with_jwt(account.host(host, &public).unwrap(), move |nonce| {
@@ -46,7 +17,7 @@ async fn as_host(server: &Server, account: &AccountKey, host: &HostName) -> asyn
     })
     .custom_inbox_prefix(inbox(host))
     .request_timeout(Some(Duration::from_secs(1)))
-    .connect(format!("127.0.0.1:{}", server.port))
+    .connect(server.url())
     .await
     .unwrap()
 }
@@ -66,12 +37,11 @@ fn plan_of(host: &HostName, name: String) -> consumer::pull::Config {
 
 #[tokio::test]
 async fn a_host_reads_its_own_plan_and_reports_as_itself_and_nothing_more() {
-    let (server, paths) = server("permissions");
-    let account = AccountKey::from_seed(&std::fs::read_to_string(&paths.account_key).unwrap()).unwrap();
-    let control = async_nats::ConnectOptions::with_credentials_file(&paths.control_plane)
-        .await
+    let server = PrivateNats::start();
+    let account = server.account();
+    let control = async_nats::ConnectOptions::with_credentials(&server.control_plane())
         .unwrap()
-        .connect(format!("127.0.0.1:{}", server.port))
+        .connect(server.url())
         .await
         .unwrap();
     let streams = jetstream::new(control.clone());
@@ -134,8 +104,8 @@ async fn a_host_reads_its_own_plan_and_reports_as_itself_and_nothing_more() {
 
 #[tokio::test]
 async fn nobody_is_let_in_without_a_permit_or_with_one_that_another_signed() {
-    let (server, _) = server("strangers");
-    let url = format!("127.0.0.1:{}", server.port);
+    let server = PrivateNats::start();
+    let url = server.url();
     assert!(async_nats::connect(&url).await.is_err());
     let other = strata_credentials::Authority::generate().account_key().unwrap().control_plane().unwrap();
     let forged = async_nats::ConnectOptions::with_credentials(&other.to_file_text()).unwrap();
