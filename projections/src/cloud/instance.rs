@@ -154,6 +154,8 @@ pub struct Instance {
     pub launched_at: Option<Timestamp>,
     /// The position of its first event.
     pub requested: u64,
+    /// The position of the event that its host acts on: its placement, or the last operation asked for.
+    pub cause: u64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     pub actions: Vec<Arc<Action>>,

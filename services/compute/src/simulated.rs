@@ -1,8 +1,9 @@
-//! A hypervisor that keeps its domains in memory, and in a file when asked to, so that a restarted worker finds them as it
+//! A hypervisor that keeps its domains in memory, and in files when asked to, so that a restarted worker finds them as it
 //! would find real ones. Booting takes as long as set, and as many starts fail as set: the dice are seeded.
 
 use crate::{Applied, Domain, Hypervisor, HypervisorError};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,8 +20,8 @@ pub struct Options {
     /// How many of a hundred starts fail.
     pub failures_percent: u8,
     pub seed: u64,
-    /// Where the domains outlive the process.
-    pub file: Option<PathBuf>,
+    /// Where the domains outlive the process, a file each.
+    pub directory: Option<PathBuf>,
     pub inventory: Inventory,
 }
 
@@ -30,7 +31,7 @@ impl Default for Options {
             boot_time: Duration::ZERO,
             failures_percent: 0,
             seed: 1,
-            file: None,
+            directory: None,
             inventory: Inventory {
                 vcpus: 64,
                 memory: 256 * 1024,
@@ -59,14 +60,21 @@ struct Inner {
 }
 
 impl SimulatedHypervisor {
-    /// With the domains that the file holds, if there is one.
+    /// With the domains that the directory holds, if there is one.
     pub fn open(options: Options) -> std::io::Result<Self> {
-        let domains: Vec<Domain> = match options.file.as_ref().map(std::fs::read) {
-            None => vec![],
-            Some(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => vec![],
-            Some(read) => serde_json::from_slice(&read?)?,
-        };
-        let inner = Inner { domains: domains.into_iter().map(|d| (d.id, d)).collect(), dice: options.seed, by_itself: vec![] };
+        let mut domains = BTreeMap::new();
+        if let Some(directory) = &options.directory {
+            std::fs::create_dir_all(directory)?;
+            for entry in std::fs::read_dir(directory)? {
+                let path = entry?.path();
+                // What a crash left half written was never said to be there.
+                if path.extension().is_some_and(|e| e == "json") {
+                    let domain: Domain = serde_json::from_slice(&std::fs::read(&path)?)?;
+                    domains.insert(domain.id, domain);
+                }
+            }
+        }
+        let inner = Inner { domains, dice: options.seed, by_itself: vec![] };
         Ok(Self { options, inner: Mutex::new(inner), changed: Notify::new() })
     }
 
@@ -85,23 +93,29 @@ impl SimulatedHypervisor {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the domains, and the file before anyone can see it.
-    fn change<T>(&self, f: impl FnOnce(&mut Inner) -> Result<T, HypervisorError>) -> Result<T, HypervisorError> {
+    /// Changes a domain, and its file before anyone can see it.
+    fn change(&self, id: &InstanceId, f: impl FnOnce(&mut Inner) -> Result<(), HypervisorError>) -> Result<(), HypervisorError> {
         let mut inner = self.lock();
-        let result = f(&mut inner)?;
-        if let Some(file) = &self.options.file {
-            let write = || -> std::io::Result<()> {
-                let draft = file.with_extension("new");
-                std::fs::write(&draft, serde_json::to_vec(&inner.domains.values().collect::<Vec<_>>())?)?;
-                std::fs::rename(draft, file)
+        f(&mut inner)?;
+        if let Some(directory) = &self.options.directory {
+            let file = directory.join(format!("{id}.json"));
+            let written = match inner.domains.get(id) {
+                Some(domain) => {
+                    let draft = directory.join(format!("{id}.new"));
+                    serde_json::to_vec(domain)
+                        .map_err(std::io::Error::from)
+                        .and_then(|json| std::fs::write(&draft, json))
+                        .and_then(|()| std::fs::rename(&draft, &file))
+                }
+                None => std::fs::remove_file(&file).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }),
             };
-            write().map_err(|e| HypervisorError::Unavailable(format!("{}: {e}", file.display())))?;
+            written.map_err(|e| HypervisorError::Unavailable(format!("{}: {e}", file.display())))?;
         }
-        Ok(result)
+        Ok(())
     }
 
     fn set(&self, id: &InstanceId, f: impl FnOnce(&mut Domain)) -> Result<(), HypervisorError> {
-        self.change(|inner| match inner.domains.get_mut(id) {
+        self.change(id, |inner| match inner.domains.get_mut(id) {
             Some(domain) => {
                 f(domain);
                 Ok(())
@@ -132,7 +146,7 @@ impl Hypervisor for SimulatedHypervisor {
         Ok(self.lock().domains.get(id).cloned())
     }
     async fn define(&self, plan: &InstancePlan) -> Result<(), HypervisorError> {
-        self.change(|inner| {
+        self.change(&plan.id, |inner| {
             let domain = Domain { id: plan.id, generation: plan.generation, power: Power::Stopped, applied: None };
             inner.domains.entry(plan.id).or_insert(domain);
             Ok(())
@@ -168,7 +182,7 @@ impl Hypervisor for SimulatedHypervisor {
         self.set(id, |d| d.applied = Some(applied))
     }
     async fn destroy(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.change(|inner| {
+        self.change(id, |inner| {
             inner.domains.remove(id);
             Ok(())
         })
@@ -273,13 +287,16 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_restarted_worker_finds_its_domains_and_changes_nothing() {
-        let file = std::env::temp_dir().join(format!("strata-simulated-{}.json", std::process::id()));
-        let options = Options { file: Some(file.clone()), ..Options::default() };
+        let directory = std::env::temp_dir().join(format!("strata-simulated-{}", std::process::id()));
+        let options = Options { directory: Some(directory.clone()), ..Options::default() };
         host(options.clone()).settle(&plan(), &|| true).await;
+        let file = directory.join(format!("{}.json", plan().id));
         let before = std::fs::metadata(&file).and_then(|m| m.modified()).unwrap_or_else(|e| panic!("{e}"));
-        let again = host(options).settle(&plan(), &|| true).await;
-        assert_eq!(again.report, is(Power::Running, 0));
+        let restarted = host(options);
+        assert_eq!(restarted.settle(&plan(), &|| true).await.report, is(Power::Running, 0));
         assert_eq!(std::fs::metadata(&file).and_then(|m| m.modified()).ok(), Some(before), "nothing was written");
-        let _ = std::fs::remove_file(file);
+        restarted.settle(&InstancePlan { wanted: Wanted::Absent, ..plan() }, &|| true).await;
+        assert_eq!(std::fs::read_dir(&directory).map(|d| d.count()).ok(), Some(0), "nothing is left");
+        let _ = std::fs::remove_dir_all(directory);
     }
 }

@@ -1,7 +1,8 @@
-//! A data plane that keeps its ports in memory, and in a file when asked to, so that a restarted worker finds them.
+//! A data plane that keeps its ports in memory, and in files when asked to, so that a restarted worker finds them.
 
 use crate::{Dataplane, DataplaneError};
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -11,37 +12,53 @@ use strata_projections::plan::port::PlannedPlug;
 /// See the module.
 #[derive(Default)]
 pub struct SimulatedDataplane {
-    file: Option<PathBuf>,
+    directory: Option<PathBuf>,
     ports: Mutex<BTreeMap<PortId, PlannedPlug>>,
     changes: AtomicU64,
 }
 
 impl SimulatedDataplane {
-    /// With the ports that the file holds, if there is one.
-    pub fn open(file: Option<PathBuf>) -> std::io::Result<Self> {
-        let ports: BTreeMap<PortId, PlannedPlug> = match file.as_ref().map(std::fs::read) {
-            None => BTreeMap::new(),
-            Some(Err(e)) if e.kind() == std::io::ErrorKind::NotFound => BTreeMap::new(),
-            Some(read) => serde_json::from_slice(&read?)?,
-        };
-        Ok(Self { file, ports: Mutex::new(ports), changes: AtomicU64::new(0) })
+    /// With the ports that the directory holds, if there is one.
+    pub fn open(directory: Option<PathBuf>) -> std::io::Result<Self> {
+        let mut ports = BTreeMap::new();
+        if let Some(directory) = &directory {
+            std::fs::create_dir_all(directory)?;
+            for entry in std::fs::read_dir(directory)? {
+                let path = entry?.path();
+                // What a crash left half written was never said to be there.
+                if path.extension().is_some_and(|e| e == "json") {
+                    let (id, plug): (PortId, PlannedPlug) = serde_json::from_slice(&std::fs::read(&path)?)?;
+                    ports.insert(id, plug);
+                }
+            }
+        }
+        Ok(Self { directory, ports: Mutex::new(ports), changes: AtomicU64::new(0) })
     }
     /// How often something was changed.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
     }
-    fn change(&self, f: impl FnOnce(&mut BTreeMap<PortId, PlannedPlug>)) -> Result<(), DataplaneError> {
+    fn change(&self, id: &PortId, plug: Option<&PlannedPlug>) -> Result<(), DataplaneError> {
         let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
-        f(&mut ports);
-        self.changes.fetch_add(1, Ordering::Relaxed);
-        if let Some(file) = &self.file {
-            let write = || -> std::io::Result<()> {
-                let draft = file.with_extension("new");
-                std::fs::write(&draft, serde_json::to_vec(&*ports)?)?;
-                std::fs::rename(draft, file)
+        if let Some(directory) = &self.directory {
+            let file = directory.join(format!("{id}.json"));
+            let written = match plug {
+                Some(plug) => {
+                    let draft = directory.join(format!("{id}.new"));
+                    serde_json::to_vec(&(id, plug))
+                        .map_err(std::io::Error::from)
+                        .and_then(|json| std::fs::write(&draft, json))
+                        .and_then(|()| std::fs::rename(&draft, &file))
+                }
+                None => std::fs::remove_file(&file).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }),
             };
-            write().map_err(|e| DataplaneError::Unavailable(format!("{}: {e}", file.display())))?;
+            written.map_err(|e| DataplaneError::Unavailable(format!("{}: {e}", file.display())))?;
         }
+        match plug {
+            Some(plug) => ports.insert(*id, plug.clone()),
+            None => ports.remove(id),
+        };
+        self.changes.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -54,13 +71,13 @@ impl Dataplane for SimulatedDataplane {
         Ok(self.ports.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned())
     }
     async fn plug(&self, id: &PortId, plug: &PlannedPlug) -> Result<(), DataplaneError> {
-        self.change(|ports| drop(ports.insert(*id, plug.clone())))
+        self.change(id, Some(plug))
     }
     async fn update(&self, id: &PortId, _from: &PlannedPlug, to: &PlannedPlug) -> Result<(), DataplaneError> {
-        self.change(|ports| drop(ports.insert(*id, to.clone())))
+        self.change(id, Some(to))
     }
     async fn unplug(&self, id: &PortId) -> Result<(), DataplaneError> {
-        self.change(|ports| drop(ports.remove(id)))
+        self.change(id, None)
     }
     async fn changed(&self) -> Option<PortId> {
         std::future::pending().await

@@ -39,20 +39,17 @@ impl Default for SimulateOptions {
 
 /// Runs a worker for each of these hosts until `stop` is done.
 pub async fn simulate(hosts: Vec<Identity>, options: SimulateOptions, stop: impl Future<Output = ()> + Send) -> Result<(), WorkerError> {
-    if let Some(directory) = &options.directory {
-        std::fs::create_dir_all(directory)?;
-    }
     let mut workers = tokio::task::JoinSet::new();
     for (n, identity) in hosts.into_iter().enumerate() {
-        let file = |kind: &str| options.directory.as_ref().map(|d| d.join(format!("{}.{kind}.json", identity.host)));
+        let directory = |kind: &str| options.directory.as_ref().map(|d| d.join(&identity.host.0).join(kind));
         let hypervisor = Arc::new(SimulatedHypervisor::open(HypervisorOptions {
             boot_time: options.boot_time,
             failures_percent: options.failures_percent,
             seed: options.seed.wrapping_add(n as u64),
-            file: file("domains"),
+            directory: directory("domains"),
             inventory: options.inventory.clone(),
         })?);
-        let dataplane = Arc::new(SimulatedDataplane::open(file("ports"))?);
+        let dataplane = Arc::new(SimulatedDataplane::open(directory("ports"))?);
         let worker = options.worker.clone();
         workers.spawn(run_worker(identity, hypervisor, dataplane, worker, std::future::pending()));
     }

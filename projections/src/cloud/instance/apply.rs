@@ -116,6 +116,7 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
                 locked: None,
                 launched_at: None,
                 requested: stamp.position,
+                cause: stamp.position,
                 created_at: stamp.at,
                 updated_at: stamp.at,
                 actions: vec![],
@@ -139,6 +140,7 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
                 i.expect(i.host.is_none() && i.task == Some(Task::Schedule) && *generation == i.generation + 1, "placed")?;
                 i.host = Some(host.clone());
                 i.generation = *generation;
+                i.cause = stamp.position;
                 i.task = Some(Task::Spawn);
                 i.step("compute__do_build_and_run_instance", stamp);
                 Ok(())
@@ -184,6 +186,7 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
             i.deadline = Some(*deadline);
             i.wanted = outcome(*operation).2;
             i.asks += 1;
+            i.cause = stamp.position;
             i.deleting |= *operation == Operation::Delete;
             if matches!(operation, Operation::RebootSoft | Operation::RebootHard) {
                 i.reboots += 1;

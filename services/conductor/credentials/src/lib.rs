@@ -60,6 +60,12 @@ pub struct Authority {
 /// The one key that a conductor needs, to admit hosts that join.
 pub struct AccountKey(KeyPair);
 
+impl std::fmt::Debug for AccountKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AccountKey({})", self.0.public_key())
+    }
+}
+
 impl Authority {
     pub fn generate() -> Self {
         Self { operator: KeyPair::new_operator(), system: KeyPair::new_account(), account: KeyPair::new_account() }

@@ -39,11 +39,7 @@ fn plan_of(host: &HostName, name: String) -> consumer::pull::Config {
 async fn a_host_reads_its_own_plan_and_reports_as_itself_and_nothing_more() {
     let server = PrivateNats::start();
     let account = server.account();
-    let control = async_nats::ConnectOptions::with_credentials(&server.control_plane())
-        .unwrap()
-        .connect(server.url())
-        .await
-        .unwrap();
+    let control = async_nats::ConnectOptions::with_credentials(&server.control_plane()).unwrap().connect(server.url()).await.unwrap();
     let streams = jetstream::new(control.clone());
     streams
         .create_stream(stream::Config {

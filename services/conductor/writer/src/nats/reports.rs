@@ -104,11 +104,12 @@ fn context(cloud: &Cloud, command: &Observe) -> Context {
         }
         Report::Inventory { .. } => None,
     };
-    let action = instance.and_then(|id| cloud.instances.get(&id)).and_then(|i| i.actions.last().map(|a| a.request_id.clone()));
+    let instance = instance.and_then(|id| cloud.instances.get(&id));
+    let action = instance.and_then(|i| i.actions.last().map(|a| a.request_id.clone()));
     Context {
         now: now(),
         actor: Actor::Host { host: command.host.clone() },
         request_id: action.unwrap_or_else(|| format!("req-{}", crate::reactions::uuid_v4())),
-        caused_by: None,
+        caused_by: instance.map(|i| i.cause),
     }
 }
