@@ -13,7 +13,6 @@ pub struct Client {
 /// What one command led to.
 #[derive(Debug)]
 pub struct Outcome {
-    pub command: String,
     pub code: i64,
     pub out: String,
     pub err: String,
@@ -52,7 +51,7 @@ impl Client {
         self.answers.read_line(&mut answer).expect("the client's process has ended");
         let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|e| panic!("openstack {}: {e}: {answer}", words.join(" ")));
         let field = |name: &str| answer[name].as_str().unwrap_or_default().to_string();
-        Outcome { command: words.join(" "), code: answer["code"].as_i64().unwrap_or(98), out: field("out"), err: field("err") }
+        Outcome { code: answer["code"].as_i64().unwrap_or(98), out: field("out"), err: field("err") }
     }
 
     /// Runs one command that must succeed; what it printed.

@@ -1,5 +1,12 @@
 //! `strata`: every service and every tool of a Strata cloud in one program.
 
+/// Prints a line. A reader that went away (`| head`) is no reason to panic.
+macro_rules! out {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
 mod credentials;
 mod http;
 mod layout;

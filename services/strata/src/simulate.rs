@@ -63,7 +63,7 @@ pub fn worker(layout: Layout, options: WorkerOptions) -> Result<()> {
             Err(_) => {
                 let identity = join_over_http(&options).await?;
                 keep(&layout, &identity)?;
-                println!("joined as {host}");
+                out!("joined as {host}");
                 identity
             }
         };

@@ -68,7 +68,7 @@ pub fn run(layout: Layout, options: Options) -> Result<()> {
     let kept = layout.settings_file().exists().then(|| layout.settings()).transpose()?;
     let Some(lock) = Lock::take(&layout)? else {
         let settings = kept.context("another `strata up` is just beginning here; wait for it")?;
-        println!("already running: changes nothing.");
+        out!("already running: changes nothing.");
         advise(&layout, &settings);
         return Ok(());
     };
@@ -83,7 +83,7 @@ pub fn run(layout: Layout, options: Options) -> Result<()> {
         return supervise_here(layout, settings);
     }
     in_background(&layout)?;
-    println!("Strata is up after {:.1} s.", begun.elapsed().as_secs_f32());
+    out!("Strata is up after {:.1} s.", begun.elapsed().as_secs_f32());
     advise(&layout, &settings);
     Ok(())
 }
@@ -122,7 +122,7 @@ fn in_background(layout: &Layout) -> Result<()> {
         if line == READY {
             return Ok(());
         }
-        println!("{line}");
+        out!("{line}");
     }
     let _ = child.wait();
     let said = std::fs::read_to_string(&log).unwrap_or_default();
@@ -132,7 +132,7 @@ fn in_background(layout: &Layout) -> Result<()> {
 }
 
 fn advise(layout: &Layout, settings: &Settings) {
-    println!(
+    out!(
         "
   endpoint     {}/v3
   clouds.yaml  {}   (clouds strata-admin, strata-demo)
@@ -163,7 +163,7 @@ pub struct DownOptions {
 /// `strata down`: ends every process of the cloud, and with --wipe removes every file.
 pub fn down(layout: Layout, options: &DownOptions) -> Result<()> {
     if !layout.data.exists() {
-        println!("nothing to stop: there is no {}", layout.data.display());
+        out!("nothing to stop: there is no {}", layout.data.display());
         return Ok(());
     }
     if !layout.settings_file().exists() && !layout.run().join("lock").exists() {
@@ -172,7 +172,7 @@ pub fn down(layout: Layout, options: &DownOptions) -> Result<()> {
     let begun = Instant::now();
     let mut stopped = 0;
     if let Some(supervisor) = Record::read(&layout, "supervisor").filter(Record::alive) {
-        println!("stopping the cloud in {} …", layout.data.display());
+        out!("stopping the cloud in {} …", layout.data.display());
         supervisor.signal(libc::SIGTERM);
         stopped += 1;
         supervisor.wait_gone(Duration::from_secs(60));
@@ -185,7 +185,7 @@ pub fn down(layout: Layout, options: &DownOptions) -> Result<()> {
     }
     for record in &left {
         if !record.wait_gone(Duration::from_secs(20)) {
-            println!("killing {} ({}), which does not end when told", record.name, record.pid);
+            out!("killing {} ({}), which does not end when told", record.name, record.pid);
             record.signal(libc::SIGKILL);
             record.wait_gone(Duration::from_secs(5));
         }
@@ -196,9 +196,9 @@ pub fn down(layout: Layout, options: &DownOptions) -> Result<()> {
         bail!("these processes do not end: {}", names.join(", "));
     }
     if stopped == 0 {
-        println!("it was not running.");
+        out!("it was not running.");
     } else {
-        println!("stopped after {:.1} s.", begun.elapsed().as_secs_f32());
+        out!("stopped after {:.1} s.", begun.elapsed().as_secs_f32());
     }
     if options.wipe {
         let socket = layout.socket_dir();
@@ -206,7 +206,7 @@ pub fn down(layout: Layout, options: &DownOptions) -> Result<()> {
             std::fs::remove_dir_all(&socket).with_context(|| format!("can't remove {}", socket.display()))?;
         }
         std::fs::remove_dir_all(&layout.data).with_context(|| format!("can't remove {}", layout.data.display()))?;
-        println!("removed {}.", layout.data.display());
+        out!("removed {}.", layout.data.display());
     }
     Ok(())
 }

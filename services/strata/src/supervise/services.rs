@@ -27,15 +27,23 @@ pub fn sets(settings: &Settings) -> Vec<Set> {
 }
 
 pub fn command(layout: &Layout, _settings: &Settings, set: &Set) -> Result<std::process::Command> {
-    let mut command = process::command(layout, &program()?, &set.name(), libc::SIGTERM)?;
+    let mut command = own(layout, &set.name())?;
     let names: Vec<String> = set.0.iter().map(Service::to_string).collect();
     command.arg("serve").arg("--data").arg(&layout.data).arg("--services").arg(names.join(","));
     Ok(command)
 }
 
 pub fn simulate(layout: &Layout, settings: &Settings) -> Result<std::process::Command> {
-    let mut command = process::command(layout, &program()?, "simulate", libc::SIGTERM)?;
+    let mut command = own(layout, "simulate")?;
     command.arg("simulate").arg("--data").arg(&layout.data).arg("--hosts").arg(settings.simulated.to_string());
+    Ok(command)
+}
+
+/// A process of this program.
+fn own(layout: &Layout, name: &str) -> Result<std::process::Command> {
+    let mut command = process::command(layout, &program()?, name, libc::SIGTERM)?;
+    // What a password check needs for a moment goes back to the system right after it, instead of staying with each thread.
+    command.env("MALLOC_ARENA_MAX", "2").env("MALLOC_MMAP_THRESHOLD_", "1048576").env("MALLOC_TRIM_THRESHOLD_", "4194304");
     Ok(command)
 }
 
@@ -84,7 +92,7 @@ async fn answers(target: std::net::IpAddr, settings: &Settings) -> std::io::Resu
 
 /// Lets the simulated hosts join that have not yet.
 pub async fn enrol(layout: &Layout, settings: &Settings) -> Result<()> {
-    let mut command = process::command(layout, &program()?, "simulate", libc::SIGTERM)?;
+    let mut command = own(layout, "simulate")?;
     command.args(["host", "simulated"]).arg(settings.simulated.to_string()).arg("--data").arg(&layout.data);
     let status = tokio::process::Command::from(command).status().await?;
     if !status.success() {

@@ -33,7 +33,7 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
     let conductor = Conductor::start(tool.log.clone(), WriterOptions { react: false, ..WriterOptions::default() }).await?;
     let host = HostName(name.clone());
     let token = strata_writer::nats::invite(&conductor, simulate::context()?, &host, HOUR).await.map_err(|e| anyhow!("{e}"))?;
-    println!("{token}");
+    out!("{token}");
     eprintln!("One machine may join as {name} with this token within an hour, at {}/strata", tool.settings.endpoint());
     Ok(())
 }

@@ -18,21 +18,21 @@ const SHOWN: usize = 50;
 
 pub async fn run(layout: Layout) -> Result<()> {
     let running = process::of_cloud(&layout);
-    println!("cloud       {}   {}", layout.data.display(), layout.settings()?.endpoint());
+    out!("cloud       {}   {}", layout.data.display(), layout.settings()?.endpoint());
     if running.is_empty() {
-        println!("            not running: start it with `strata up --data {}`", layout.data.display());
+        out!("            not running: start it with `strata up --data {}`", layout.data.display());
         return Ok(());
     }
-    println!("processes");
+    out!("processes");
     for record in &running {
         let memory = process::memory(record.pid).map(|k| format!("{:.1} MiB", k as f64 / 1024.0)).unwrap_or_default();
-        println!("  {:<12} pid {:<8} {memory}", record.name, record.pid);
+        out!("  {:<12} pid {:<8} {memory}", record.name, record.pid);
     }
     let tool = Tool::open(layout).await?;
     let head = tool.log.head().await?;
     let cloud = tool.cloud().await?;
-    println!("log         {} events", head.position);
-    println!("services");
+    out!("log         {} events", head.position);
+    out!("services");
     for seen in tool.log.replicas().await? {
         line(format_args!("  {}", service(&seen, head.position)))?;
     }
@@ -40,17 +40,17 @@ pub async fn run(layout: Layout) -> Result<()> {
     let now = Timestamp(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros().try_into()?);
     let open = open_ends(&cloud, now);
     if open.is_empty() {
-        println!("converged   everything is as it should be");
+        out!("converged   everything is as it should be");
         return Ok(());
     }
-    println!("not converged");
+    out!("not converged");
     for text in open.iter().take(SHOWN) {
         if !line(format_args!("  {text}"))? {
             return Ok(());
         }
     }
     if open.len() > SHOWN {
-        println!("  and {} more", open.len() - SHOWN);
+        out!("  and {} more", open.len() - SHOWN);
     }
     Ok(())
 }
@@ -70,7 +70,7 @@ fn service(seen: &ReplicaSeen, head: u64) -> String {
 }
 
 fn hosts(cloud: &Cloud) {
-    println!("hosts       {}", cloud.hosts.len());
+    out!("hosts       {}", cloud.hosts.len());
     for host in cloud.hosts.values().take(SHOWN) {
         let state = match (host.up, host.forced_down, host.enabled) {
             (false, _, _) => "down",
@@ -78,7 +78,7 @@ fn hosts(cloud: &Cloud) {
             (_, _, false) => "disabled",
             _ => "up",
         };
-        println!(
+        out!(
             "  {:<20} {state:<12} {} servers, {} vCPUs of {}, {} of {} MiB, {} of {} GiB   zone {}",
             host.name.0,
             host.used.instances,
@@ -92,7 +92,7 @@ fn hosts(cloud: &Cloud) {
         );
     }
     if cloud.hosts.len() > SHOWN {
-        println!("  and {} more", cloud.hosts.len() - SHOWN);
+        out!("  and {} more", cloud.hosts.len() - SHOWN);
     }
 }
 
