@@ -76,8 +76,8 @@ pub struct Session {
 }
 
 impl Log {
-    /// Opens a connection of one's own.
-    pub async fn session(&self) -> Result<Session, LogError> {
+    /// Opens a bare connection of one's own, acting as the services' role.
+    pub async fn connection(&self) -> Result<Client, LogError> {
         let (client, connection) = self.config.connect(NoTls).await?;
         tokio::spawn(async move {
             if let Err(e) = connection.await {
@@ -85,6 +85,12 @@ impl Log {
             }
         });
         client.batch_execute(PREPARE_SESSION).await?;
+        Ok(client)
+    }
+
+    /// Opens a connection of one's own with the log's statements prepared.
+    pub async fn session(&self) -> Result<Session, LogError> {
+        let client = self.connection().await?;
         Ok(Session {
             lock_head: client.prepare(LOCK_HEAD).await?,
             head: client.prepare(HEAD).await?,

@@ -3,6 +3,7 @@
 
 use super::{CannotApply, Cloud, Stamp};
 use imbl::OrdSet;
+use imbl::ordset::DiffItem;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use strata_events::assignment::{Assignee, AssignmentEvent, Target};
@@ -30,6 +31,13 @@ const FIRST_ROLE: RoleId = RoleId(Uuid::nil());
 const FIRST_TARGET: Target = Target::Project(ProjectId(Uuid::nil()));
 
 impl Assignments {
+    /// What differs in a later copy, and whether it is there now.
+    pub(crate) fn changes<'a>(&'a self, later: &'a Self) -> impl Iterator<Item = (&'a Grant, bool)> {
+        self.grants.diff(&later.grants).map(|change| match change {
+            DiffItem::Add(grant) => (grant, true),
+            DiffItem::Remove(grant) => (grant, false),
+        })
+    }
     pub fn iter(&self) -> impl Iterator<Item = &Grant> {
         self.grants.iter()
     }

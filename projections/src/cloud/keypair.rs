@@ -31,6 +31,9 @@ impl Keypairs {
     pub fn of(&self, user: &UserId) -> impl Iterator<Item = &Arc<Keypair>> {
         self.all.range((*user, String::new())..).take_while(move |((u, _), _)| u == user).map(|(_, k)| k)
     }
+    pub(crate) fn table(&self) -> &Table<(UserId, String), Keypair> {
+        &self.all
+    }
     pub fn values(&self) -> impl Iterator<Item = &Arc<Keypair>> {
         self.all.values()
     }

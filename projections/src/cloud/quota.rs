@@ -36,6 +36,9 @@ pub struct Quotas {
 }
 
 impl Quotas {
+    pub(crate) fn table(&self) -> &Table<ProjectId, BTreeMap<String, i64>> {
+        &self.set
+    }
     /// A project's limit on `<service>.<resource>`; -1 is none. What has no default is not limited.
     pub fn limit(&self, project: &ProjectId, resource: &str) -> i64 {
         self.set.get(project).and_then(|set| set.get(resource)).copied().unwrap_or_else(|| self.default_limit(resource))

@@ -2,6 +2,7 @@
 
 use super::CannotApply;
 use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use serde::{Deserialize, Serialize};
 use std::fmt::{Debug, Display};
 use std::ops::RangeBounds;
@@ -64,6 +65,17 @@ impl<K: Ord + Clone + Debug, V: Clone> Table<K, V> {
     /// Takes out a thing that must exist.
     pub fn remove(&mut self, id: &K) -> Result<Arc<V>, CannotApply> {
         self.0.remove(id).ok_or_else(|| CannotApply::because(format!("{id:?} does not exist")))
+    }
+    /// What differs in a later copy of this table: the id with its new value, none if it is gone. What the two share is not
+    /// looked at, so the cost is that of the changes.
+    pub fn changes<'a>(&'a self, later: &'a Self) -> impl Iterator<Item = (&'a K, Option<&'a Arc<V>>)>
+    where
+        V: PartialEq,
+    {
+        self.0.diff(&later.0).map(|change| match change {
+            DiffItem::Add(id, value) | DiffItem::Update { new: (id, value), .. } => (id, Some(value)),
+            DiffItem::Remove(id, _) => (id, None),
+        })
     }
     /// The thing, which must exist.
     pub fn need(&self, id: &K) -> Result<&Arc<V>, CannotApply> {

@@ -1,11 +1,16 @@
-//! Names the fold: a hash of the sources that decide what state a log folds to. A snapshot made by another fold is not
-//! taken, the log is folded instead, so a changed `apply` can't leave stale state behind.
+//! Names what snapshots and the read schema were made by: a hash of the sources that decide what a log folds to, and of
+//! those that decide how that is shown. What another build made is made again, so a changed `apply` leaves no stale state.
 
 use std::path::{Path, PathBuf};
 
 fn main() {
+    name("STRATA_FOLD", &["../../../events/src", "../../../projections/src/cloud"]);
+    name("STRATA_READ", &["../../../projections/src/read", "../../../schema/read"]);
+}
+
+fn name(variable: &str, dirs: &[&str]) {
     let mut files = vec![];
-    for dir in ["../../../events/src", "../../../projections/src/cloud"] {
+    for dir in dirs {
         println!("cargo::rerun-if-changed={dir}");
         collect(Path::new(dir), &mut files);
     }
@@ -16,7 +21,7 @@ fn main() {
             hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
-    println!("cargo::rustc-env=STRATA_FOLD={hash:016x}");
+    println!("cargo::rustc-env={variable}={hash:016x}");
 }
 
 fn collect(dir: &Path, files: &mut Vec<PathBuf>) {

@@ -165,7 +165,12 @@ async fn work(layout: &Layout, settings: &Settings, services: &[Service], name: 
                     Ok(())
                 });
             }
-            Service::Projector => {}
+            Service::Projector => {
+                tasks.spawn(async move {
+                    conductor.project().await;
+                    Ok(())
+                });
+            }
         }
     }
     tokio::select! {

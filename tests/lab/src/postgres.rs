@@ -36,11 +36,16 @@ impl PrivatePostgres {
         format!("host={} user={user} dbname=postgres", self.dir.path().display())
     }
 
-    /// `kill -9` of the postmaster; its children notice and end. Committed data stays.
+    /// `kill -9` of the postmaster; its children notice and end, and this waits for that. Committed data stays.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
+        let Some(mut child) = self.child.take() else { return };
+        let orphans = children_of(child.id());
+        let _ = child.kill();
+        let _ = child.wait();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        // A number that was given to another process meanwhile only costs time.
+        while orphans.iter().any(|pid| Path::new(&format!("/proc/{pid}")).exists()) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 
@@ -106,6 +111,18 @@ impl Drop for PrivatePostgres {
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+/// The processes whose parent this is.
+fn children_of(parent: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // "pid (name) state parent …", and the name may hold anything
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)).and_then(|p| p.parse().ok()) == Some(parent)
+    })
+    .collect()
 }
 
 /// The newest installed version's programs.

@@ -155,5 +155,15 @@ impl App {
     /// Leaves the audit record of a mutating call that was refused (invariant 8).
     fn refused(&self, request_id: &str, caller: Option<&super::Caller>, peer: IpAddr, method: &str, path: &str, fault: &Fault) {
         tracing::debug!(request_id, user = ?caller.map(|c| c.user), %peer, method, path, status = fault.status, "refused");
+        self.conductor.refused(strata_log::RefusedCall {
+            at: now(),
+            request_id: request_id.into(),
+            user: caller.map(|c| c.user.to_string()),
+            project: caller.and_then(super::Caller::project).map(|p| p.to_string()),
+            from: peer.to_string(),
+            action: format!("{method} {path}"),
+            outcome: fault.status,
+            reason: fault.message.clone(),
+        });
     }
 }

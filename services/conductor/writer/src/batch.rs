@@ -18,6 +18,8 @@ pub const MAX_BATCH: usize = 512;
 pub const MAX_EVENTS: usize = 4_096;
 /// The most bytes of bodies in a batch; a command that begins below it is still taken whole.
 const MAX_BYTES: usize = 4 << 20;
+/// The most bytes of a stream's id: an index entry takes no more.
+const MAX_ID: usize = 2_000;
 /// A host whose clock is behind records the time of the event before, unless that is further off than this: then its clock,
 /// or the other's, is wrong, and following it would only spread the error.
 const SKEW_MICROS: i64 = 5_000_000;
@@ -95,6 +97,11 @@ fn encode(events: Vec<Event>) -> Result<Vec<(Event, String)>, Refusal> {
         .into_iter()
         .map(|event| {
             let body = event.encode();
+            let id = event.stream().id;
+            // What Postgres can't hold would fail the whole batch: it is refused alone.
+            if id.len() > MAX_ID || id.contains('\0') {
+                return Err(Refusal::invalid("A name is too long, or holds a NUL character."));
+            }
             match body.len() {
                 0..=MAX_BODY => Ok((event, body)),
                 size => Err(too_large(format!("The request is too large: {size} bytes, at most {MAX_BODY} are possible."))),

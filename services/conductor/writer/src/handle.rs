@@ -1,5 +1,6 @@
 //! The handle that everything else holds.
 
+use crate::audit::Audit;
 use crate::reader::Waiting;
 use crate::tip::{Applied, Shared};
 use crate::writer::Ask;
@@ -42,6 +43,7 @@ pub struct Conductor {
     pub(crate) asks: mpsc::Sender<Ask>,
     pub(crate) reads: mpsc::Sender<Waiting>,
     pub(crate) patience: Duration,
+    pub(crate) audit: Arc<Audit>,
 }
 
 impl Conductor {

@@ -4,10 +4,12 @@
 //! **Invariants.** A command is decided while its log's head is locked, so every rule is an `if` over one state (3). An
 //! answered command is durable; one that got no answer is wholly there or wholly absent (9). Every queue is bounded (11).
 
+mod audit;
 mod batch;
 mod follow;
 mod handle;
 pub mod nats;
+mod projector;
 mod reactions;
 mod reader;
 mod snapshots;

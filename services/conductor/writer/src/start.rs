@@ -1,5 +1,6 @@
 //! Starting a replica: the newest snapshot that reads, the rest of the log, then the tasks.
 
+use crate::audit::Audit;
 use crate::handle::Conductor;
 use crate::reader::MAX_WAITING;
 use crate::snapshots::FORMAT;
@@ -51,10 +52,11 @@ impl Conductor {
         log.fold(&mut head, to, |recorded| cloud.apply(&recorded).map_err(StartError::from)).await?;
         tracing::info!(snapshot, position = head.position, millis = begun.elapsed().as_millis(), "folded the log");
 
+        let audit = Audit::start(log.clone());
         let shared = Arc::new(Shared { log, tip: Tip::new(cloud, head), hint: Notify::new(), fatal: watch::Sender::new(None) });
         let (asks, asked) = mpsc::channel(options.queue);
         let (reads, waiting) = mpsc::channel(MAX_WAITING);
-        let conductor = Conductor { shared: shared.clone(), asks, reads, patience: options.patience };
+        let conductor = Conductor { shared: shared.clone(), asks, reads, patience: options.patience, audit };
         if options.react {
             tokio::spawn(reactions::run(conductor.clone(), conductor.applied()));
         }

@@ -3,4 +3,6 @@
 mod common;
 mod faults;
 mod nats;
+mod reading;
+mod snapshot;
 mod writing;

@@ -1,0 +1,158 @@
+//! The audit trail's refused half: mutating calls that led to no event. The accepted half is projected from the log.
+//!
+//! They stand outside the log and are limited by caller, so that nobody can fill either; how many were left out is itself
+//! recorded. Nobody waits for this: the queue is bounded, and a record that finds it full is counted as left out.
+
+use crate::handle::Conductor;
+use crate::writer::backoff;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use strata_log::{Log, RefusedCall};
+use tokio::sync::mpsc;
+
+/// Records that wait to be written.
+const QUEUE: usize = 4_096;
+/// Records in one statement.
+const BATCH: usize = 500;
+/// So many refusals of one caller are recorded at once, and so many a second from then on.
+const BURST: f64 = 100.0;
+const PER_SECOND: f64 = 5.0;
+/// Callers remembered; past that those are forgotten who had not used up their share.
+const CALLERS: usize = 10_000;
+/// Bytes of a record's texts.
+const LONGEST: usize = 500;
+
+/// Where refused calls are recorded.
+pub(crate) struct Audit {
+    queue: mpsc::Sender<RefusedCall>,
+    callers: Mutex<HashMap<String, Share>>,
+}
+
+struct Share {
+    left: f64,
+    at: Instant,
+    left_out: u64,
+}
+
+impl Audit {
+    pub fn start(log: Log) -> Arc<Audit> {
+        let (queue, calls) = mpsc::channel(QUEUE);
+        tokio::spawn(write(log, calls));
+        Arc::new(Audit { queue, callers: Mutex::default() })
+    }
+
+    fn record(&self, mut call: RefusedCall) {
+        let caller = call.user.clone().unwrap_or_else(|| call.from.clone());
+        let left_out = match self.admit(&caller, Instant::now()) {
+            Some(left_out) => left_out,
+            None => return,
+        };
+        if left_out > 0 {
+            call.reason = format!("{} ({left_out} refused calls of this caller before it were not recorded)", call.reason);
+        }
+        for text in [&mut call.action, &mut call.reason, &mut call.request_id, &mut call.from] {
+            shorten(text);
+        }
+        if self.queue.try_send(call).is_err()
+            && let Some(share) = self.lock().get_mut(&caller)
+        {
+            share.left_out += left_out + 1;
+        }
+    }
+
+    /// Whether this caller's next refusal is recorded; if so, how many were not since the last.
+    fn admit(&self, caller: &str, now: Instant) -> Option<u64> {
+        let mut callers = self.lock();
+        if callers.len() >= CALLERS && !callers.contains_key(caller) {
+            callers.retain(|_, share| share.refilled(now) < BURST || share.left_out > 0);
+            if callers.len() >= CALLERS {
+                callers.clear();
+            }
+        }
+        let share = callers.entry(caller.to_owned()).or_insert(Share { left: BURST, at: now, left_out: 0 });
+        share.left = share.refilled(now);
+        share.at = now;
+        if share.left < 1.0 {
+            share.left_out += 1;
+            return None;
+        }
+        share.left -= 1.0;
+        Some(std::mem::take(&mut share.left_out))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Share>> {
+        // Nothing that panics runs under the lock.
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Share {
+    fn refilled(&self, now: Instant) -> f64 {
+        (self.left + now.duration_since(self.at).as_secs_f64() * PER_SECOND).min(BURST)
+    }
+}
+
+/// Postgres' text holds no NUL, and a client chooses some of these texts.
+fn shorten(text: &mut String) {
+    if text.contains('\0') {
+        *text = text.replace('\0', "\u{fffd}");
+    }
+    text.truncate(text.floor_char_boundary(LONGEST));
+}
+
+async fn write(log: Log, mut calls: mpsc::Receiver<RefusedCall>) {
+    let mut batch = Vec::new();
+    let mut tries = 0;
+    while !batch.is_empty() || calls.recv_many(&mut batch, BATCH).await > 0 {
+        match log.add_refused(&batch).await {
+            Ok(()) => {
+                batch.clear();
+                tries = 0;
+            }
+            Err(error) if error.is_connection() => {
+                tokio::time::sleep(backoff(tries)).await;
+                tries += 1;
+            }
+            Err(error) => {
+                tracing::error!(%error, records = batch.len(), "audit records of refused calls are lost");
+                batch.clear();
+            }
+        }
+    }
+}
+
+impl Conductor {
+    /// Leaves the record of a mutating call that was refused. Returns at once.
+    pub fn refused(&self, call: RefusedCall) {
+        self.audit.record(call);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn one_caller_is_limited_and_told_about_the_others_are_not() {
+        let (queue, _calls) = mpsc::channel(1);
+        let audit = Audit { queue, callers: Mutex::default() };
+        let start = Instant::now();
+        assert_eq!((0..1000).filter(|_| audit.admit("mallory", start).is_some()).count(), 100);
+        assert_eq!(audit.admit("alice", start), Some(0));
+        assert_eq!(audit.admit("mallory", start + Duration::from_secs(1)), Some(900));
+        assert_eq!(audit.admit("mallory", start + Duration::from_secs(1)), Some(0));
+    }
+
+    #[test]
+    fn a_million_callers_leave_memory_bounded() {
+        let (queue, _calls) = mpsc::channel(1);
+        let audit = Audit { queue, callers: Mutex::default() };
+        let start = Instant::now();
+        for i in 0..100_000 {
+            audit.admit(&i.to_string(), start);
+        }
+        assert!(audit.lock().len() <= CALLERS);
+    }
+}
