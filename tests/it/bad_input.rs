@@ -146,7 +146,8 @@ fn a_taken_mac_and_address_are_409_and_quotas_hold() {
 }
 
 #[test]
-fn hostile_images_are_refused_and_leave_nothing() {
+fn hostile_images_made_by_tools_are_refused() {
+    // That nothing is left of them is shown in image_data.rs, on a cloud that nobody else uploads to.
     let cloud = shared();
     let demo = cloud.api("demo");
     let backing = std::env::temp_dir().join(format!("strata-it-{}-backing.qcow2", std::process::id()));
@@ -158,7 +159,6 @@ fn hostile_images_are_refused_and_leave_nothing() {
     assert!(made.is_ok_and(|s| s.success()), "qemu-img makes an image with a backing file");
     let good = qcow2("plain.qcow2");
     let vmdk = b"# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicFlat\"\nRW 1 FLAT \"/etc/passwd\" 0\n";
-    let before = files(&cloud.data.join("images"));
     for (what, format, bytes) in [
         ("a backing file", "qcow2", std::fs::read(&backing).unwrap()),
         ("qcow2 declared as raw", "raw", std::fs::read(&good).unwrap()),
@@ -175,12 +175,7 @@ fn hostile_images_are_refused_and_leave_nothing() {
         assert_ne!(demo.get(&format!("/image/v2/images/{id}")).json()["status"], "active", "{what}");
         assert_eq!(demo.delete(&format!("/image/v2/images/{id}")).status, 204);
     }
-    assert_eq!(files(&cloud.data.join("images")), before, "something of a refused image is left");
     let _ = (std::fs::remove_file(backing), std::fs::remove_file(good));
-}
-
-fn files(dir: &std::path::Path) -> usize {
-    std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| if e.path().is_dir() { files(&e.path()) } else { 1 }).sum()
 }
 
 #[test]

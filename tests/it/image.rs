@@ -21,7 +21,7 @@ pub fn qcow2(name: &str) -> PathBuf {
 fn images_are_uploaded_listed_changed_saved_and_deleted() {
     let mut admin = shared().client("strata-admin");
     let raw = file("raw.img");
-    let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i * 2_654_435_761 >> 24) as u8).collect();
+    let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(&raw, &bytes).unwrap();
     let created = admin.json(&format!(
         "image create it-raw --disk-format raw --container-format bare --public --property os_distro=tiny --file {}",

@@ -13,6 +13,7 @@ mod compute;
 mod faults;
 mod identity;
 mod image;
+mod image_data;
 mod life;
 mod network;
 mod policy;

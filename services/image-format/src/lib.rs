@@ -6,6 +6,8 @@
 //!
 //! **Invariants: pure (no I/O); never panics whatever the bytes; keeps at most [`MAX_KEPT`] of them in memory.**
 
+#[cfg(feature = "corpus")]
+pub mod corpus;
 mod header;
 mod qcow2;
 mod sniff;

@@ -1,6 +1,6 @@
 //! The tricks, each with the reason that its author is told.
 
-use crate::make::{self, EXTENT, put};
+use strata_image_format::corpus::{self as make, EXTENT, put, with};
 use strata_image_format::{Inspector, Refused, inspect};
 
 #[track_caller]
@@ -9,12 +9,6 @@ fn refused(image: &[u8], reason: &str) {
         Err(why) => assert!(why.to_string().contains(reason), "refused for another reason: {why}"),
         Ok(found) => panic!("taken as {found:?}, should be refused: {reason}"),
     }
-}
-
-/// A copy with these bytes there.
-fn with(mut image: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
-    put(&mut image, at, bytes);
-    image
 }
 
 #[test]

@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod hostile;
-mod make;
 mod noise;
 
+use strata_image_format::corpus as make;
 use strata_image_format::{Format, Found, MAX_KEPT, Refused, inspect};
 
 fn found(format: Format, virtual_size: u64) -> Result<Found, Refused> {
@@ -79,4 +79,17 @@ fn little_is_kept_of_a_long_image() {
     }
     let debug_bytes = format!("{inspector:?}").matches("165").count();
     assert!(debug_bytes <= MAX_KEPT, "{debug_bytes} bytes kept, more than {MAX_KEPT}");
+}
+
+#[test]
+fn every_trick_of_the_corpus_is_refused_as_what_it_is_declared() {
+    for (declared, image, reason) in make::hostile() {
+        match inspect(&image).and_then(|found| found.is_declared(declared)) {
+            Err(why) => assert!(why.to_string().contains(reason), "{reason}: refused for another reason: {why}"),
+            Ok(()) => panic!("taken: {reason}"),
+        }
+    }
+    for (declared, image) in make::honest() {
+        assert_eq!(inspect(&image).and_then(|found| found.is_declared(declared)), Ok(()), "{declared}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Whatever the bytes are: an answer, no panic, little memory.
 
-use crate::make;
 use proptest::prelude::*;
+use strata_image_format::corpus as make;
 use strata_image_format::{Inspector, inspect};
 
 fn some_image() -> impl Strategy<Value = Vec<u8>> {

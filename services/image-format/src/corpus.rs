@@ -1,4 +1,5 @@
-//! Small images of every format, with the fields that the parsers read and nothing else.
+//! Small images of every format, with the fields that the parsers read and nothing else; and the tricks that are played with
+//! them. Made here byte by byte, for tests (feature `corpus`); no tool ever opens them.
 
 pub const GIB: u64 = 1 << 30;
 pub const EXTENT: &str = "RW 2097152 SPARSE \"disk.vmdk\"";
@@ -148,5 +149,64 @@ pub fn iso() -> Vec<u8> {
 }
 
 pub fn all() -> Vec<Vec<u8>> {
-    vec![qcow2(2), qcow2(3), vmdk("monolithicSparse", EXTENT), vmdk_stream(), vhd_fixed(8192), vhd_dynamic(), vhdx(), vdi(), iso()]
+    honest().into_iter().map(|(_, image)| image).collect()
+}
+
+/// One image of every format, as it is declared.
+pub fn honest() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("qcow2", qcow2(2)),
+        ("qcow2", qcow2(3)),
+        ("vmdk", vmdk("monolithicSparse", EXTENT)),
+        ("vmdk", vmdk_stream()),
+        ("vhd", vhd_fixed(8192)),
+        ("vhd", vhd_dynamic()),
+        ("vhdx", vhdx()),
+        ("vdi", vdi()),
+        ("iso", iso()),
+    ]
+}
+
+/// A copy with these bytes there.
+pub fn with(mut image: Vec<u8>, at: usize, bytes: &[u8]) -> Vec<u8> {
+    put(&mut image, at, bytes);
+    image
+}
+
+/// Tricks: what is declared, the bytes, and a part of the reason for which they must be refused.
+pub fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let backed = with(with(qcow2(3), 8, &1024u64.to_be_bytes()), 16, &11u32.to_be_bytes());
+    let mut dmg = vec![0; 4096];
+    put(&mut dmg, 4096 - 512, b"koly");
+    let mut polyglot = qcow2(3);
+    polyglot.extend(vhd_fixed(0));
+    vec![
+        ("qcow2", with(backed.clone(), 1024, b"/etc/shadow"), "a backing file"),
+        ("qcow2", with(backed, 1024, b"json:{\"driver\":\"nbd\"}"), "a backing file"),
+        ("qcow2", with(qcow2(3), 72, &4u64.to_be_bytes()), "an external data file"),
+        ("qcow2", qcow2_with_extension(0x4441_5441, b"/dev/sda"), "an external data file"),
+        ("qcow2", with(qcow2(3), 72, &(1u64 << 40).to_be_bytes()), "an incompatible feature"),
+        ("qcow2", with(qcow2(3), 32, &2u32.to_be_bytes()), "encrypted"),
+        ("qcow2", with(qcow2(3), 36, &u32::MAX.to_be_bytes()), "L1 table is larger"),
+        ("qcow2", with(qcow2(3), 56, &u32::MAX.to_be_bytes()), "reference count table"),
+        ("qcow2", with(qcow2(3), 4, &1u32.to_be_bytes()), "obsolete version"),
+        ("qcow2", qcow2(3)[..65536].to_vec(), "outside the file"),
+        ("qcow2", polyglot, "is both a"),
+        ("vmdk", vmdk("monolithicFlat", "RW 8 FLAT \"/etc/passwd\" 0"), "extent in another file"),
+        ("vmdk", vmdk("monolithicSparse", "RW 8 SPARSE \"/etc/passwd\""), "extent in another file"),
+        ("vmdk", vmdk_with_line("parentFileNameHint=\"/etc/passwd\""), "a parent disk"),
+        ("vmdk", with(vmdk("monolithicSparse", EXTENT), 12, &[0; 8]), "a descriptor in place of data"),
+        ("vmdk", b"# Disk DescriptorFile\ncreateType=\"monolithicFlat\"\nRW 8 FLAT \"/etc/passwd\" 0\n".to_vec(), "descriptor"),
+        ("vhd", vhd_sparse(4), "a parent disk"),
+        ("vdi", with(vdi(), 0x4c, &4u32.to_le_bytes()), "a parent disk"),
+        ("vhdx", with(vhdx(), VHDX_METADATA_AT + 65536, &(2u64 << 32 | 32 << 20).to_le_bytes()), "a parent disk"),
+        ("raw", with(vec![0; 4096], 0, b"LUKS\xba\xbe\0\x02"), "LUKS"),
+        ("raw", with(vec![0; 4096], 0, b"QED\0"), "QED"),
+        ("raw", dmg, "Apple"),
+        ("raw", with(qcow2(3), 8, &1024u64.to_be_bytes()), "a backing file"),
+        ("raw", qcow2(3), "declared as raw but its data is qcow2"),
+        ("raw", vhd_fixed(4096), "declared as raw but its data is vhd"),
+        ("qcow2", vec![0; 4096], "declared as qcow2 but its data is raw"),
+        ("iso", qcow2(3), "declared as iso but its data is qcow2"),
+    ]
 }
