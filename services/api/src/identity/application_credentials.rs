@@ -31,7 +31,7 @@ fn view(ctx: &Ctx, cloud: &Cloud, credential: &ApplicationCredential) -> Value {
         "project_id": credential.project,
         "user_id": credential.user,
         "roles": roles.map(|r| json!({ "id": r.id, "name": r.name, "domain_id": r.domain })).collect::<Vec<_>>(),
-        "expires_at": credential.expires_at.map(|t| t.micros()),
+        "expires_at": credential.expires_at.map(|t| t.naive_micros()),
         "unrestricted": credential.unrestricted,
         "system": null,
         "links": link(ctx, format_args!("users/{}/application_credentials/{}", credential.user, credential.id)),
@@ -162,7 +162,7 @@ fn allowed(ctx: &Ctx, rule: &Value) -> Result<Allowed, Fault> {
     }
 }
 
-fn random_secret() -> String {
+pub fn random_secret() -> String {
     let mut bytes = [0; 64];
     // The kernel's generator fails only before it is seeded, in early boot; no secret may be made then.
     getrandom::fill(&mut bytes).unwrap_or_else(|e| panic!("no random bytes from the kernel: {e}"));

@@ -167,8 +167,8 @@ fn subject(ctx: &Ctx, roles: &[&str]) -> Result<(Arc<Entry>, Arc<crate::frame::C
     let found = ctx.app.identity.recognize(&ctx.cloud, ctx.now, text);
     match found {
         Some((entry, subject)) if may || subject.user == caller.user => Ok((entry, subject)),
-        _ if !may => Err(forbidden(ctx)),
-        _ => Err(Fault::not_found("Could not find token.")),
+        Some(_) => Err(forbidden(ctx)),
+        None => Err(Fault::not_found("Could not find token.")),
     }
 }
 

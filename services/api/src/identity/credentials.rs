@@ -40,20 +40,20 @@ fn broken(e: impl std::fmt::Display) -> Fault {
     Fault::busy("The credential's content can't be reached at the moment; try again.")
 }
 
-async fn keep(ctx: &Ctx, blob: &str) -> Result<SecretId, Fault> {
+pub(super) async fn keep(ctx: &Ctx, blob: &str) -> Result<SecretId, Fault> {
     let id = SecretId(crate::frame::new_uuid());
     let sealed = ctx.app.identity.secrets.0.encrypt(blob.as_bytes());
     ctx.app.conductor.log().secrets().put(id, sealed.as_bytes()).await.map_err(broken)?;
     Ok(id)
 }
 
-async fn forget(ctx: &Ctx, id: SecretId) {
+pub(super) async fn forget(ctx: &Ctx, id: SecretId) {
     if let Err(e) = ctx.app.conductor.log().secrets().remove(id).await {
         tracing::warn!("a sealed blob that nothing refers to stays behind: {e}");
     }
 }
 
-async fn read(ctx: &Ctx, id: SecretId) -> Result<String, Fault> {
+pub(super) async fn read(ctx: &Ctx, id: SecretId) -> Result<String, Fault> {
     let sealed = ctx.app.conductor.log().secrets().get(id).await.map_err(broken)?;
     let sealed = sealed.and_then(|s| String::from_utf8(s).ok()).ok_or_else(|| broken("it is not there"))?;
     let blob = ctx.app.identity.secrets.0.decrypt(&sealed).map_err(|_| broken("no key opens it"))?;
@@ -69,6 +69,11 @@ async fn view(ctx: &Ctx, credential: &Credential) -> Result<Value, Fault> {
         "project_id": credential.project,
         "links": link(ctx, format_args!("credentials/{}", credential.id)),
     }))
+}
+
+/// The id of an EC2 credential follows from its access key.
+pub(super) fn ec2_id(access: &str) -> CredentialId {
+    CredentialId(Sha256::digest(access.as_bytes()).iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// Whether the caller may see this user's.
@@ -122,7 +127,7 @@ async fn create(ctx: Ctx) -> Reply {
         if project.is_none() {
             return Err(required("project_id"));
         }
-        CredentialId(Sha256::digest(access.as_bytes()).iter().map(|b| format!("{b:02x}")).collect())
+        ec2_id(access)
     } else {
         CredentialId(crate::frame::new_uuid().simple().to_string())
     };

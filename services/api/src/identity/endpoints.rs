@@ -64,6 +64,13 @@ fn url(ask: &mut Fields) -> Result<Option<String>, Fault> {
     Ok(Some(url))
 }
 
+/// The old attribute `region` makes the region that it names.
+async fn old_way(ctx: &Ctx, named: Option<&String>) -> Result<(), Fault> {
+    let Some(id) = named.map(|n| RegionId(n.clone())).filter(|id| !ctx.cloud.catalog.regions.contains(id)) else { return Ok(()) };
+    let region = Region { id, parent: None, description: String::new(), extra: Default::default() };
+    ctx.run(DefineRegion { new: true, region }).await.map(drop)
+}
+
 async fn create(ctx: Ctx) -> Reply {
     let mut ask = Fields::of(&ctx, "endpoint")?;
     let required = |key: &str| Fault::bad_request(format!("'{key}' is a required property"));
@@ -71,13 +78,7 @@ async fn create(ctx: Ctx) -> Reply {
     let service: ServiceId = ask.id("service_id", "service")?.flatten().ok_or_else(|| required("service_id"))?;
     let old_region = ask.text("region")?;
     let region = ask.text("region_id")?;
-    // The old attribute `region` makes the region that it names.
-    if let (None, Some(old)) = (&region, &old_region)
-        && !ctx.cloud.catalog.regions.contains(&RegionId(old.clone()))
-    {
-        let region = Region { id: RegionId(old.clone()), parent: None, description: String::new(), extra: Default::default() };
-        ctx.run(DefineRegion { new: true, region }).await?;
-    }
+    old_way(&ctx, old_region.as_ref().filter(|_| region.is_none())).await?;
     let endpoint = Endpoint {
         id,
         service,
@@ -108,7 +109,11 @@ async fn update(ctx: Ctx) -> Reply {
     endpoint.interface = interface(&mut ask)?.unwrap_or(endpoint.interface);
     endpoint.url = url(&mut ask)?.unwrap_or(endpoint.url);
     let old_region = ask.nullable("region")?;
-    if let Some(region) = ask.nullable("region_id")?.or(old_region) {
+    let region = ask.nullable("region_id")?;
+    if let (None, Some(old)) = (&region, &old_region) {
+        old_way(&ctx, old.as_ref()).await?;
+    }
+    if let Some(region) = region.or(old_region) {
         endpoint.region = region.map(RegionId);
     }
     endpoint.enabled = ask.flag("enabled")?.unwrap_or(endpoint.enabled);

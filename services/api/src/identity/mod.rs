@@ -10,6 +10,7 @@ mod auth;
 mod common;
 mod credentials;
 mod domains;
+mod ec2;
 mod endpoints;
 mod grants;
 mod groups;
@@ -91,4 +92,5 @@ pub fn routes(r: &mut Routes) {
     application_credentials::routes(r);
     access_rules::routes(r);
     credentials::routes(r);
+    ec2::routes(r);
 }

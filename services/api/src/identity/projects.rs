@@ -5,6 +5,7 @@ use super::common::{Fields, ensure, link, list, may_manage, may_read, missing, p
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use strata_conductor::decide::domain::{CreateDomain, DeleteDomain, UpdateDomain};
 use strata_conductor::decide::project::{CreateProject, DeleteProject, UpdateProject};
 use strata_events::{DomainId, ProjectId};
 use strata_projections::cloud::domain::Domain;
@@ -80,7 +81,7 @@ async fn create(ctx: Ctx) -> Reply {
     let domain: Option<DomainId> = ask.id("domain_id", "domain")?.flatten();
     let parent = ask.text("parent_id")?;
     if ask.flag("is_domain")?.unwrap_or(false) {
-        return Err(Fault::bad_request("A project that acts as a domain is made with POST /v3/domains."));
+        return create_domain(ctx, name, ask).await;
     }
     // A parent may be a project, or the domain itself.
     let above = parent.as_ref().and_then(|p| p.parse::<ProjectId>().ok()).and_then(|p| ctx.cloud.projects.get(&p));
@@ -112,6 +113,49 @@ async fn create(ctx: Ctx) -> Reply {
     Ok(Answer::created(&json!({ "project": view(&ctx, project) })))
 }
 
+/// A project that acts as a domain is a domain.
+async fn create_domain(ctx: Ctx, name: String, mut ask: Fields) -> Reply {
+    ensure(&ctx, ctx.is_admin())?;
+    let id = crate::frame::new_uuid();
+    let command = CreateDomain {
+        id,
+        name,
+        description: ask.text("description")?.unwrap_or_default(),
+        enabled: ask.flag("enabled")?.unwrap_or(true),
+        tags: ask.tags()?.unwrap_or_default(),
+        options: ask.options(&["immutable"])?.unwrap_or_default(),
+        extra: ask.extra()?,
+    };
+    let done = ctx.run(command).await?;
+    let domain = done.cloud.domains.get(&DomainId(id)).ok_or_else(|| missing(&ctx, "project", id))?;
+    Ok(Answer::created(&json!({ "project": domain_view(&ctx, domain) })))
+}
+
+/// The domain that the path names as a project, if it does.
+fn as_domain(ctx: &Ctx) -> Option<&Arc<Domain>> {
+    ctx.param("project_id").parse::<DomainId>().ok().and_then(|d| ctx.cloud.domains.get(&d))
+}
+
+async fn update_domain(ctx: Ctx, id: DomainId) -> Reply {
+    ensure(&ctx, ctx.is_admin())?;
+    let mut ask = Fields::of(&ctx, "project")?;
+    for fixed in ["domain_id", "parent_id", "is_domain"] {
+        ask.0.remove(fixed);
+    }
+    let command = UpdateDomain {
+        id,
+        name: ask.name(64)?,
+        description: ask.nullable("description")?.map(Option::unwrap_or_default),
+        enabled: ask.flag("enabled")?,
+        tags: ask.tags()?,
+        options: ask.options(&["immutable"])?,
+        extra: ask.extra()?,
+    };
+    let done = ctx.run(command).await?;
+    let domain = done.cloud.domains.get(&id).ok_or_else(|| missing(&ctx, "project", id))?;
+    Ok(Answer::ok(&json!({ "project": domain_view(&ctx, domain) })))
+}
+
 /// The project in the path, if the caller may see it.
 pub fn visible<'a>(ctx: &'a Ctx) -> Result<&'a Arc<Project>, Fault> {
     let id = ctx.param("project_id").parse::<ProjectId>().ok();
@@ -129,8 +173,7 @@ pub fn manageable<'a>(ctx: &'a Ctx) -> Result<&'a Arc<Project>, Fault> {
 }
 
 async fn show(ctx: Ctx) -> Reply {
-    let as_domain = ctx.param("project_id").parse::<DomainId>().ok().and_then(|d| ctx.cloud.domains.get(&d));
-    if let Some(domain) = as_domain {
+    if let Some(domain) = as_domain(&ctx) {
         ensure(&ctx, may_read(&ctx, Some(domain.id)))?;
         return Ok(Answer::ok(&json!({ "project": domain_view(&ctx, domain) })));
     }
@@ -162,6 +205,9 @@ fn subtree(ctx: &Ctx, project: &ProjectId) -> Value {
 }
 
 async fn update(ctx: Ctx) -> Reply {
+    if let Some(domain) = as_domain(&ctx).map(|d| d.id) {
+        return update_domain(ctx, domain).await;
+    }
     let project = manageable(&ctx)?.clone();
     let mut ask = Fields::of(&ctx, "project")?;
     if let Some(domain) = ask.id::<DomainId>("domain_id", "domain")?
@@ -192,6 +238,11 @@ async fn update(ctx: Ctx) -> Reply {
 }
 
 async fn delete(ctx: Ctx) -> Reply {
+    if let Some(id) = as_domain(&ctx).map(|d| d.id) {
+        ensure(&ctx, ctx.is_admin())?;
+        ctx.run(DeleteDomain { id }).await?;
+        return Ok(Answer::no_content());
+    }
     let id = manageable(&ctx)?.id;
     ctx.run(DeleteProject { id }).await?;
     Ok(Answer::no_content())

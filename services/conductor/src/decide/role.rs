@@ -83,13 +83,16 @@ pub struct ImplyRole {
 
 impl Command for ImplyRole {
     fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
-        cloud.roles.get(&self.role).ok_or_else(|| not_found("role", self.role))?;
+        let prior = cloud.roles.get(&self.role).ok_or_else(|| not_found("role", self.role))?;
         let implied = cloud.roles.get(&self.implied).ok_or_else(|| not_found("role", self.implied))?;
         if implied.domain.is_none() && implied.name == "admin" {
             return Err(Refusal::forbidden(format!("{} cannot be an implied roles.", self.implied)));
         }
-        if implied.domain.is_some() {
-            return Err(Refusal::forbidden(format!("{} is a role of a domain and cannot be an implied roles.", self.implied)));
+        if prior.domain.is_none() && implied.domain.is_some() {
+            return Err(Refusal::forbidden(format!(
+                "{} is a role of a domain and cannot be an implied roles of a global one.",
+                self.implied
+            )));
         }
         if cloud.roles.implies(&self.role, &self.implied) {
             return Ok(vec![]);

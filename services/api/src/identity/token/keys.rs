@@ -13,8 +13,6 @@ use strata_writer::Conductor;
 
 /// The repository's name.
 const REPOSITORY: &str = "fernet";
-/// Staged, primary and one that still opens tokens (Keystone's max_active_keys).
-const MAX_ACTIVE: u32 = 3;
 /// No token is longer; anything longer is no token.
 const MAX_LENGTH: usize = 512;
 
@@ -70,11 +68,6 @@ impl Keyring {
     }
 }
 
-/// Makes the staged key the primary, and stages a new one.
-pub async fn rotate(log: &strata_log::Log) -> Result<usize, strata_log::LogError> {
-    log.keys(REPOSITORY).rotate(&random_key(), MAX_ACTIVE).await.map(|keys| keys.len())
-}
-
 pub(crate) fn ring(keys: &[Key]) -> Result<MultiFernet, KeysError> {
     // The staged key is the last: it opens, and never seals.
     let keys: Vec<Fernet> =
@@ -87,11 +80,4 @@ pub(crate) fn random_key() -> [u8; 32] {
     // The kernel's generator fails only before it is seeded, in early boot; no key may be made then.
     getrandom::fill(&mut key).unwrap_or_else(|e| panic!("no random bytes from the kernel: {e}"));
     key
-}
-
-#[cfg(test)]
-impl Keyring {
-    pub(crate) fn for_tests() -> Self {
-        Self { ring: ArcSwap::from_pointee(MultiFernet::new(vec![Fernet::new(&URL_SAFE.encode(random_key())).unwrap()])) }
-    }
 }
