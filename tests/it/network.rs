@@ -25,7 +25,7 @@ fn networks_subnets_and_ports_live_and_go() {
 
     // What is in use stays; what is taken is taken; what is used up is used up.
     demo.fails("network delete itn", "in use");
-    demo.fails("port create itn-q --network itn --fixed-ip subnet=itn-s,ip-address=10.9.0.4", "in use");
+    demo.fails("port create itn-q --network itn --fixed-ip subnet=itn-s,ip-address=10.9.0.4", "already allocated");
     for n in 0..4 {
         demo.ok(&format!("port create itn-fill-{n} --network itn"));
     }
