@@ -88,6 +88,14 @@ impl Networks {
     }
 }
 
+/// A subnet came, changed or went: that is a change of its network too.
+pub(super) fn touched(cloud: &mut Cloud, id: &NetworkId, stamp: &Stamp<'_>) -> Result<(), CannotApply> {
+    cloud.networks.all.change(id, |n| {
+        n.updated_at = stamp.at;
+        n.revision += 1;
+    })
+}
+
 pub(super) fn apply(cloud: &mut Cloud, event: &NetworkEvent, stamp: &Stamp<'_>) -> Result<(), CannotApply> {
     let networks = &mut cloud.networks;
     match event {

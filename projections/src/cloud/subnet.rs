@@ -59,6 +59,11 @@ impl Subnets {
 }
 
 pub(super) fn apply(cloud: &mut Cloud, event: &SubnetEvent, stamp: &Stamp<'_>) -> Result<(), CannotApply> {
+    let network = match event {
+        SubnetEvent::SubnetCreated { network, .. } => *network,
+        SubnetEvent::SubnetUpdated { id, .. } | SubnetEvent::SubnetDeleted { id } => cloud.subnets.need(id)?.network,
+    };
+    super::network::touched(cloud, &network, stamp)?;
     let subnets = &mut cloud.subnets;
     match event {
         SubnetEvent::SubnetCreated { id, project, network, cidr, ipv6_address_mode, ipv6_ra_mode, attributes } => {

@@ -54,6 +54,8 @@ pub(super) fn plan(cloud: &Cloud, host: &HostName, p: &Port) -> (Key, Item) {
             .iter()
             .filter_map(|id| cloud.security_groups.get(id))
             .flat_map(|g| g.rules.iter().cloned())
+            // The API keeps a prefix as it was written; data planes want it without host bits.
+            .map(|rule| Rule { remote_ip_prefix: rule.remote_ip_prefix.map(|p| p.trunc()), ..rule })
             .collect(),
     });
     (Key::new(host, KIND, p.id), Item::Port(Box::new(PortPlan { id: p.id, plug })))

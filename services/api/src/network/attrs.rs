@@ -104,6 +104,19 @@ pub fn network(text: &str) -> Option<IpNet> {
     text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
+/// A list in which nothing stands twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unique<T>(pub Vec<T>);
+impl<'de, T: Deserialize<'de> + PartialEq + std::fmt::Display> Deserialize<'de> for Unique<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let items = Vec::<T>::deserialize(d)?;
+        match items.iter().enumerate().find(|(i, item)| items[..*i].contains(item)) {
+            None => Ok(Self(items)),
+            Some((_, item)) => Err(D::Error::custom(format_args!("Duplicate items in the list: '{item}'"))),
+        }
+    }
+}
+
 /// For a field that tells apart absent, null and given.
 pub fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(d: D) -> Result<Option<T>, D::Error> {
     T::deserialize(d).map(Some)

@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 pub fn routes(r: &mut Routes) {
     r.get("/v2.0/availability_zones", zones, Rule::token("get_availability_zone"));
-    r.get("/v2.0/network-ip-availabilities", index, Rule::admin("get_network_ip_availability"));
-    r.get("/v2.0/network-ip-availabilities/{id}", show, Rule::admin("get_network_ip_availability"));
+    r.get("/v2.0/network-ip-availabilities", index, Rule::token("get_network_ip_availability"));
+    r.get("/v2.0/network-ip-availabilities/{id}", show, Rule::token("get_network_ip_availability"));
 }
 
 /// A zone is available when one of its hosts is.
@@ -41,13 +41,18 @@ async fn zones(ctx: Ctx) -> Reply {
 struct Availability<'a>(&'a Network);
 
 async fn index(ctx: Ctx) -> Reply {
-    let all: Vec<Availability<'_>> = ctx.cloud.networks.values().map(|n| Availability(n)).collect();
+    // Only admins are shown any; Neutron filters what is listed, it doesn't refuse.
+    let networks = ctx.is_admin().then(|| ctx.cloud.networks.values());
+    let all: Vec<Availability<'_>> = networks.into_iter().flatten().map(|n| Availability(n)).collect();
     list(&ctx, &ctx.cloud, all.iter())
 }
 
 async fn show(ctx: Ctx) -> Reply {
-    let network: Result<_, Fault> = networks::find(&ctx, &ctx.cloud);
-    one(&ctx, 200, &ctx.cloud, &Availability(network?))
+    let network = networks::find(&ctx, &ctx.cloud)?;
+    if !ctx.is_admin() {
+        return Err(Fault::not_found("The resource could not be found."));
+    }
+    one(&ctx, 200, &ctx.cloud, &Availability(network))
 }
 
 #[derive(Serialize)]

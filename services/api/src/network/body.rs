@@ -67,6 +67,10 @@ impl Table {
                     return Err(Fault::bad_request(format!("At most {MOST} {} can be made in one call.", self.many)));
                 }
                 let item = |v| match v {
+                    // Each may be wrapped as a single one is.
+                    Value::Object(mut item) if item.len() == 1 && item.get(self.one).is_some_and(Value::is_object) => {
+                        Ok(item.remove(self.one).and_then(|v| v.as_object().cloned()).unwrap_or_default())
+                    }
                     Value::Object(item) => Ok(item),
                     _ => Err(Fault::bad_request(format!("Invalid input for {}. Reason: its items must be objects.", self.many))),
                 };

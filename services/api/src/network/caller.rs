@@ -20,7 +20,7 @@ impl Ctx {
         }
     }
     /// The project that a new thing is for: the caller's, or the one that an admin names.
-    pub(super) fn owner_of_new(&self, one: &str, tenant: Option<&Text<255>>, project: Option<&Text<255>>) -> Result<ProjectId, Fault> {
+    pub(super) fn owner_of_new(&self, tenant: Option<&Text<255>>, project: Option<&Text<255>>) -> Result<ProjectId, Fault> {
         if let (Some(Text(a)), Some(Text(b))) = (tenant, project)
             && a != b
         {
@@ -34,7 +34,9 @@ impl Ctx {
                     Fault::bad_request(format!("Invalid input for project_id. Reason: '{named}' is not the id of a project."))
                 })?;
                 if own != Some(named) && !self.is_admin() {
-                    return Err(denied(&format!("create_{one}"), &["tenant_id"]));
+                    return Err(Fault::bad_request(
+                        "Specifying 'project_id' or 'tenant_id' other than the authenticated project in request requires admin privileges",
+                    ));
                 }
                 Ok(named)
             }

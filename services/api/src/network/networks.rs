@@ -110,7 +110,7 @@ impl Ask {
     fn command(self, ctx: &Ctx) -> Result<CreateNetwork, Fault> {
         Ok(CreateNetwork {
             id: NetworkId(crate::frame::new_uuid()),
-            project: ctx.owner_of_new("network", self.tenant_id.as_ref(), self.project_id.as_ref())?,
+            project: ctx.owner_of_new(self.tenant_id.as_ref(), self.project_id.as_ref())?,
             segment: self.segment()?,
             mtu: self.mtu()?,
             attributes: NetworkAttributes {

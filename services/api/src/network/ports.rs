@@ -1,7 +1,7 @@
 //! Ports over HTTP. Source: network api-ref, "Ports"; extensions binding, port-security, allowed-address-pairs, extra_dhcp_opt,
 //! security-group, standard attributes.
 
-use super::attrs::{Flag, Ip, Mac, Name, Number, Text, given, network};
+use super::attrs::{Flag, Ip, Mac, Name, Number, Text, Unique, given, network};
 use super::body::{Attribute, Default as D, Table, both, post, read};
 use super::caller::{default_group_ids, denied, random_mac};
 use super::list::{list, many, one};
@@ -63,7 +63,7 @@ struct Ask {
     description: Option<Name>,
     admin_state_up: Option<Flag>,
     fixed_ips: Option<Vec<AskIp>>,
-    security_groups: Option<Vec<SecurityGroupId>>,
+    security_groups: Option<Unique<SecurityGroupId>>,
     port_security_enabled: Option<Flag>,
     allowed_address_pairs: Option<Vec<AskPair>>,
     extra_dhcp_opts: Option<Vec<AskOption>>,
@@ -180,7 +180,7 @@ impl Ask {
         }
         self.check_owner(ctx, network, true)?;
         self.check_vnic_type()?;
-        let project = ctx.owner_of_new("port", self.tenant_id.as_ref(), self.project_id.as_ref())?;
+        let project = ctx.owner_of_new(self.tenant_id.as_ref(), self.project_id.as_ref())?;
         let options = self
             .options()?
             .into_iter()
@@ -193,7 +193,7 @@ impl Ask {
             fixed_ips: self.fixed_ips(),
             allowed_address_pairs: self.pairs()?.unwrap_or_default(),
             binding_host: self.host()?.flatten(),
-            security_groups: self.security_groups,
+            security_groups: self.security_groups.map(|g| g.0),
             port_security_enabled: self.port_security_enabled.map(|f| f.0),
             name: self.name.unwrap_or_default().0,
             description: self.description.unwrap_or_default().0,
@@ -270,7 +270,7 @@ async fn update(ctx: Ctx) -> Reply {
         description: ask.description.map(|t| t.0),
         admin_state_up: ask.admin_state_up.map(|f| f.0),
         mac: ask.mac_address.map(|m| m.0),
-        security_groups: ask.security_groups,
+        security_groups: ask.security_groups.map(|g| g.0),
         port_security_enabled: ask.port_security_enabled.map(|f| f.0),
         device_id: ask.device_id.map(|t| t.0),
         device_owner: ask.device_owner.map(|t| t.0),

@@ -87,7 +87,7 @@ impl Ask {
         let group = |text: &str| -> Result<SecurityGroupId, Fault> {
             text.parse().map_err(|_| Fault::not_found(format!("Security group {text} does not exist")).with_kind("SecurityGroupNotFound"))
         };
-        let project = ctx.owner_of_new("security_group_rule", self.tenant_id.as_ref(), self.project_id.as_ref())?;
+        let project = ctx.owner_of_new(self.tenant_id.as_ref(), self.project_id.as_ref())?;
         let direction = match self.direction.0.as_str() {
             "ingress" => Direction::Ingress,
             "egress" => Direction::Egress,
@@ -211,7 +211,7 @@ pub fn rule_view<'a>(group: &'a SecurityGroup, rule: &'a Rule) -> RuleView<'a> {
         port_range_min: rule.port_range_min,
         port_range_max: rule.port_range_max,
         remote_ip_prefix: rule.remote_ip_prefix,
-        normalized_cidr: rule.remote_ip_prefix,
+        normalized_cidr: rule.remote_ip_prefix.map(|p| p.trunc()),
         remote_group_id: rule.remote_group,
         belongs_to_default_sg: group.name == DEFAULT,
         description: &rule.description,
@@ -250,7 +250,8 @@ impl Noun for Held<'_> {
             "protocol" => Attr::maybe(rule.protocol.as_ref()),
             "port_range_min" => number(rule.port_range_min),
             "port_range_max" => number(rule.port_range_max),
-            "remote_ip_prefix" | "normalized_cidr" => Attr::maybe(rule.remote_ip_prefix),
+            "remote_ip_prefix" => Attr::maybe(rule.remote_ip_prefix),
+            "normalized_cidr" => Attr::maybe(rule.remote_ip_prefix.map(|p| p.trunc())),
             "remote_group_id" => Attr::maybe(rule.remote_group),
             "belongs_to_default_sg" => Some(Attr::Flag(self.group.name == DEFAULT)),
             "description" => Attr::text(&rule.description),

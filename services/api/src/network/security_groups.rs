@@ -57,7 +57,7 @@ async fn create(ctx: Ctx) -> Reply {
     let command = |ask: Ask| -> Result<_, Fault> {
         Ok(CreateSecurityGroup {
             id: SecurityGroupId(crate::frame::new_uuid()),
-            project: ctx.owner_of_new("security_group", ask.tenant_id.as_ref(), ask.project_id.as_ref())?,
+            project: ctx.owner_of_new(ask.tenant_id.as_ref(), ask.project_id.as_ref())?,
             name: ask.name.unwrap_or_default().0,
             description: ask.description.unwrap_or_default().0,
             stateful: ask.stateful.is_none_or(|f| f.0),

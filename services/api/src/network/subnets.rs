@@ -121,7 +121,8 @@ fn nameservers(ips: Vec<Ip>) -> Result<Vec<IpAddr>, Fault> {
 fn service_types(types: Vec<Name>) -> Result<Vec<String>, Fault> {
     let types: Vec<String> = types.into_iter().map(|t| t.0).collect();
     for (i, t) in types.iter().enumerate() {
-        if !t.starts_with("network:") && !t.starts_with("compute:") {
+        // Any owner that a port may have: who, and what for.
+        if t.split_once(':').is_none_or(|(who, what)| who.is_empty() || what.is_empty()) {
             let message = format!("Subnet service type {t} does not correspond to a valid device owner.");
             return Err(Fault::bad_request(message).with_kind("InvalidSubnetServiceType"));
         }
@@ -161,7 +162,7 @@ impl Ask {
         }
         Ok(CreateSubnet {
             id: SubnetId(crate::frame::new_uuid()),
-            project: ctx.owner_of_new("subnet", self.tenant_id.as_ref(), self.project_id.as_ref())?,
+            project: ctx.owner_of_new(self.tenant_id.as_ref(), self.project_id.as_ref())?,
             scope,
             network: network.id,
             cidr,

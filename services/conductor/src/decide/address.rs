@@ -89,7 +89,10 @@ impl Allocation<'_> {
             return Err(Refusal::new(
                 Class::Conflict,
                 "IpAddressGenerationFailureNoMatchingSubnet",
-                "No valid service subnet for the given device owner.",
+                format!(
+                    "No valid service subnet for the given device owner, network {}, service type {}.",
+                    self.network, self.device_owner
+                ),
             ));
         }
         for v4 in [true, false] {
@@ -183,7 +186,7 @@ impl Allocation<'_> {
         let own = eui64(&subnet.cidr, &self.mac) == Some(ip) || self.held.contains(&fixed);
         if is_auto_subnet(subnet) && !self.is_router() && !own {
             let message = format!(
-                "Invalid input for operation: IPv6 address {ip} can not be directly assigned to a port on subnet {} as the subnet is configured for automatic addresses.",
+                "Invalid input for operation: IPv6 address {ip} cannot be directly assigned to a port on subnet {} as the subnet is configured for automatic addresses.",
                 subnet.id
             );
             return Err(Refusal::new(Class::Invalid, "AllocationOnAutoAddressSubnet", message));

@@ -3,6 +3,7 @@
 
 use super::tags::{self, TagChange};
 use crate::{Class, Command, Context, Decision, Refusal, events};
+use ipnet::IpNet;
 use std::sync::Arc;
 use strata_events::network::{NetworkAttributes, NetworkEvent, Segment};
 use strata_events::subnet::SubnetEvent;
@@ -14,7 +15,6 @@ use strata_projections::cloud::network::{MAX_VNI, Network};
 pub const VXLAN_MTU: u16 = 1450;
 pub const PHYSICAL_MTU: u16 = 1500;
 const FIRST_VNI: u32 = 1;
-const MIN_MTU: u16 = 68;
 
 /// Whose networks a question may be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,9 +152,18 @@ fn checked_mtu(segment: &Segment, wanted: Option<u16>) -> Result<u16, Refusal> {
     match wanted {
         None | Some(0) => Ok(most),
         Some(mtu) if mtu > most => Err(invalid_input(format_args!("Requested MTU is too big, maximum is {most}"))),
-        Some(mtu) if mtu < MIN_MTU => Err(invalid_input(format_args!("Requested MTU is too small, minimum is {MIN_MTU}"))),
         Some(mtu) => Ok(mtu),
     }
+}
+
+/// Whether frames of this size can carry the subnet's version of IP at all (RFC 791, RFC 8200).
+pub(super) fn carries(mtu: u16, cidr: &IpNet) -> Result<(), Refusal> {
+    let (version, least) = if matches!(cidr, IpNet::V4(_)) { (4, 68) } else { (6, 1280) };
+    if mtu >= least {
+        return Ok(());
+    }
+    let message = format!("The network's MTU of {mtu} is below the minimum of {least} that its IPv{version} subnet {cidr} needs.");
+    Err(Refusal::new(Class::Conflict, "NetworkMTUSubnetConflict", message))
 }
 
 /// Changes what is given.
@@ -193,7 +202,11 @@ impl Command for UpdateNetwork {
             is_default: ask.is_default.unwrap_or(old.is_default),
             port_security_enabled: ask.port_security_enabled.unwrap_or(old.port_security_enabled),
             mtu: match ask.mtu {
-                Some(mtu) => checked_mtu(&network.segment, Some(mtu))?,
+                Some(mtu) => {
+                    let mtu = checked_mtu(&network.segment, Some(mtu))?;
+                    cloud.subnets.on_network(&self.id).try_for_each(|s| carries(mtu, &s.cidr))?;
+                    mtu
+                }
                 None => old.mtu,
             },
             dns_domain: old.dns_domain.clone(),

@@ -167,9 +167,15 @@ fn default_group(cloud: &Cloud, ask: &NewPort, now: Timestamp, taken: &mut Taken
 /// The groups, each once, if the project (or an admin's call) may use them.
 fn known_groups(cloud: &Cloud, scope: &Scope, project: &ProjectId, ids: &[SecurityGroupId]) -> Result<Vec<SecurityGroupId>, Refusal> {
     let mut seen = BTreeSet::new();
+    let mut stateful = None;
     for id in ids {
         let group = cloud.security_groups.get(id).filter(|g| *scope == Scope::All || g.project == *project);
-        seen.insert(group.ok_or_else(|| security_group::not_found(id))?.id);
+        let group = group.ok_or_else(|| security_group::not_found(id))?;
+        if *stateful.get_or_insert(group.stateful) != group.stateful {
+            let message = "A port can't have stateful and stateless security groups at once.";
+            return Err(Refusal::new(Class::Conflict, "SecurityGroupConflict", message));
+        }
+        seen.insert(group.id);
     }
     Ok(seen.into_iter().collect())
 }

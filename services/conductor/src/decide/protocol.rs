@@ -130,7 +130,7 @@ pub(super) fn says(rule: &Rule) -> Says {
         number,
         rule.port_range_min.unwrap_or(min),
         rule.port_range_max.unwrap_or(max),
-        rule.remote_ip_prefix.filter(|p| p.prefix_len() > 0),
+        rule.remote_ip_prefix.map(|p| p.trunc()).filter(|p| p.prefix_len() > 0),
         rule.remote_group,
     )
 }

@@ -233,7 +233,7 @@ impl Command for AddRule {
             protocol: self.protocol.clone(),
             port_range_min,
             port_range_max,
-            remote_ip_prefix: self.remote_ip_prefix.map(|p| p.trunc()),
+            remote_ip_prefix: self.remote_ip_prefix,
             remote_group: self.remote_group,
             description: self.description.clone(),
             created_at: ctx.now,

@@ -2,7 +2,7 @@
 //! each other and from the gateway; a subnet from which a port has an address stays.
 
 use super::address::{eui64, is_auto, is_auto_subnet};
-use super::network::{Scope, invalid_input, same_revision, within_quota};
+use super::network::{Scope, carries, invalid_input, same_revision, within_quota};
 use super::pools::{check_gateway, check_pools, default_pools, first_host};
 use super::tags::{self, TagChange};
 use crate::{Class, Command, Context, Decision, Refusal, events};
@@ -50,10 +50,11 @@ pub struct CreateSubnet {
 
 impl Command for CreateSubnet {
     fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
-        self.scope.network(cloud, &self.network)?;
+        let network = self.scope.network(cloud, &self.network)?;
         within_quota(cloud, &self.project, "subnet", cloud.subnets.count(&self.project), 1)?;
         let cidr = self.cidr;
         check_cidr(&cidr, self.attributes.enable_dhcp)?;
+        carries(network.attributes.mtu, &cidr)?;
         if let Some(other) = cloud.subnets.on_network(&self.network).find(|s| overlap(&s.cidr, &cidr)) {
             return Err(invalid_input(format_args!(
                 "Requested subnet with cidr: {cidr} for network: {} overlaps with another subnet ({}, {})",

@@ -85,6 +85,34 @@ fn a_moved_gateway_may_not_be_in_a_pool() {
 }
 
 #[test]
+fn the_networks_mtu_must_carry_the_version_of_ip() {
+    use super::super::network::{CreateNetwork, NetworkChanges, UpdateNetwork};
+    let small = CreateNetwork { mtu: Some(1279), ..network(1) };
+    given([])
+        .and(small.clone())
+        .and(subnet(2, "10.0.0.0/24"))
+        .when(subnet(3, "fd00::/64"))
+        .refused(Class::Conflict, "below the minimum of 1280");
+    let shrink = |mtu| UpdateNetwork {
+        id: NetworkId(Uuid::from_u128(1)),
+        changes: NetworkChanges { mtu: Some(mtu), ..Default::default() },
+        revision: None,
+    };
+    given([])
+        .and(network(1))
+        .and(subnet(2, "10.0.0.0/24"))
+        .and(shrink(68))
+        .when(shrink(67))
+        .refused(Class::Conflict, "below the minimum of 68");
+}
+
+#[test]
+fn a_change_of_a_subnet_is_one_of_its_network() {
+    let cloud = given([]).and(network(1)).and(subnet(2, "10.0.0.0/24")).cloud;
+    assert_eq!(cloud.networks.get(&NetworkId(Uuid::from_u128(1))).unwrap().revision, 2);
+}
+
+#[test]
 fn a_cidr_with_host_bits_is_refused() {
     given([]).and(network(1)).when(subnet(2, "10.0.0.5/24")).refused(Class::Invalid, "10.0.0.0/24 is recommended");
 }
