@@ -87,7 +87,6 @@ async fn session(
     *failures = 0;
     loop {
         tokio::select! {
-            biased;
             step = applied.recv() => {
                 let mut keys = BTreeSet::new();
                 let mut latest = match step {

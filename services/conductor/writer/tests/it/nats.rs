@@ -371,3 +371,32 @@ async fn a_host_that_renews_no_more_is_lost_and_one_that_does_again_returns() {
     let _again = host(&h1, SimulateOptions::default());
     eventually("h1 returns", 10, async || if up("h1") { Ok(()) } else { Err("down") }).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_servers_on_many_hosts_come_and_go() {
+    let size = |name: &str, default: u32| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default);
+    let (hosts, servers) = (size("STRATA_TEST_HOSTS", 20), size("STRATA_TEST_SERVERS", 300));
+    let (postgres, nats) = (PrivatePostgres::start(), PrivateNats::start());
+    let (a, b) = (replica(&postgres, &nats).await, replica(&postgres, &nats).await);
+    let c = &a.conductor;
+    network(c).await;
+    let mut identities = vec![];
+    for n in 0..hosts {
+        identities.push(join(c, &nats, &format!("h{n}")).await);
+    }
+    let _hosts = tokio::spawn(simulate(identities, SimulateOptions::default(), std::future::pending()));
+    let begun = Instant::now();
+    futures_util::future::join_all((0..servers).map(|n| async move { create(c, n, &format!("h{}", n % hosts)).await })).await;
+    let accepted = begun.elapsed();
+    let left = |c: &Conductor| c.latest().instances.in_transit().count();
+    eventually("all are ACTIVE", 60, async || if left(c) == 0 { Ok(()) } else { Err(left(c)) }).await;
+    println!("{servers} servers on {hosts} hosts: accepted in {accepted:?}, ACTIVE after {:?}", begun.elapsed());
+    assert!(c.latest().instances.values().all(|i| i.state == State::Active));
+    let begun = Instant::now();
+    futures_util::future::join_all((0..servers).map(|n| ask(c, n, Operation::Delete))).await;
+    let left = |c: &Conductor| c.latest().instances.len() + c.latest().ports.len();
+    eventually("all are gone", 60, async || if left(c) == 0 { Ok(()) } else { Err(left(c)) }).await;
+    println!("gone after {:?}", begun.elapsed());
+    eventually("the plans are the cloud's", 20, async || planned(&a).await).await;
+    eventually("the mirror is the log", 30, async || mirrored(&b).await).await;
+}
