@@ -44,7 +44,7 @@ pub(crate) async fn connect(identity: &Identity) -> Result<Link, WorkerError> {
         .retry_on_initial_connect()
         .max_reconnects(None)
         .reconnect_delay_callback(reconnect_delay)
-        .request_timeout(Some(Duration::from_secs(5)))
+        .request_timeout(Some(Duration::from_secs(3)))
         // A worker hears little, and a thousand simulated ones share a process.
         .read_buffer_capacity(8192)
         .event_callback(events)
@@ -65,8 +65,8 @@ pub(crate) fn jitter(most: u64) -> u64 {
     RandomState::new().hash_one(0) % most.max(1)
 }
 
-/// How long to wait before trying again: from 50 ms, doubling, to 5 s.
+/// How long to wait before trying again: from 50 ms, doubling, to 2 s.
 pub(crate) fn backoff(failures: u32) -> Duration {
-    let most = (50u64 << failures.min(7)).min(5000);
+    let most = (50u64 << failures.min(7)).min(2000);
     Duration::from_millis(most / 2 + jitter(most / 2))
 }

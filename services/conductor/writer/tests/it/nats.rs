@@ -14,6 +14,7 @@ use strata_lab::{PrivateNats, PrivatePostgres};
 use strata_projections::Cloud;
 use strata_projections::cloud::instance::State;
 use strata_projections::plan::{self, Key, Plan};
+use strata_projections::report::BATCH;
 use strata_worker::{Identity, SimulateOptions, simulate};
 use strata_writer::nats::{self, JoinAsk, Link, Progress};
 use strata_writer::{Conductor, now};
@@ -399,4 +400,29 @@ async fn many_servers_on_many_hosts_come_and_go() {
     println!("gone after {:?}", begun.elapsed());
     eventually("the plans are the cloud's", 20, async || planned(&a).await).await;
     eventually("the mirror is the log", 30, async || mirrored(&b).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reports_that_make_no_sense_are_refused_and_change_nothing() {
+    let (postgres, nats) = (PrivatePostgres::start(), PrivateNats::start());
+    let r = replica(&postgres, &nats).await;
+    join(&r.conductor, &nats, "h1").await;
+    let position = r.conductor.latest().position;
+    let many = serde_json::json!({"reports": vec![serde_json::json!({"port_absent": {"id": Uuid::nil()}}); BATCH + 1]});
+    let unknown = serde_json::json!({"reports": [{"port_absent": {"id": Uuid::nil()}}]});
+    eventually("someone listens", 10, async || {
+        let hello = r.link.client.request("report.h1.observed", r#"{"reports":[]}"#.into()).await.map_err(|e| e.to_string())?;
+        if hello.payload == r#""taken""# { Ok(()) } else { Err(format!("{hello:?}")) }
+    })
+    .await;
+    for (subject, body) in [
+        ("report.h1.observed", "{".to_owned()),
+        ("report.h1.observed", r#"{"reports":[{"reboot_the_cloud":{}}]}"#.to_owned()),
+        ("report.h1.observed", many.to_string()),
+        ("report.h9.observed", unknown.to_string()),
+    ] {
+        let answer = r.link.client.request(subject, body.clone().into()).await.expect("an answer");
+        assert!(answer.payload.starts_with(b"{\"refused\":"), "{subject} {body:.60}: {:?}", answer.payload);
+    }
+    assert_eq!(r.conductor.latest().position, position);
 }
