@@ -13,13 +13,25 @@ pub fn routes(r: &mut Routes) {
     r.get("/v2/images/{image_id}", show, Rule::reader("get_image"));
     r.patch("/v2/images/{image_id}", update, Rule::member("modify_image"));
     r.delete("/v2/images/{image_id}", delete, Rule::member("delete_image"));
+    r.delete("/v2/images", delete_none, Rule::member("delete_image"));
     r.put("/v2/images/{image_id}/tags/{tag}", add_tag, Rule::member("modify_image"));
     r.delete("/v2/images/{image_id}/tags/{tag}", remove_tag, Rule::member("modify_image"));
     r.post("/v2/images/{image_id}/actions/deactivate", deactivate, Rule::member("deactivate"));
     r.post("/v2/images/{image_id}/actions/reactivate", reactivate, Rule::member("reactivate"));
 }
 
+/// `/v2/images/` names the image whose id is empty, which clients ask for by mistake: it must not be the list.
+fn no_id(ctx: &Ctx) -> Result<(), Fault> {
+    if ctx.path.ends_with('/') { Err(Fault::not_found("No image found with ID ")) } else { Ok(()) }
+}
+
+async fn delete_none(ctx: Ctx) -> Reply {
+    no_id(&ctx)?;
+    Err(Fault::new(405, "The method DELETE is not allowed for this resource; it has GET, POST."))
+}
+
 async fn index(ctx: Ctx) -> Reply {
+    no_id(&ctx)?;
     let (images, more) = list::page(&ctx)?;
     let link = |query: String| if query.is_empty() { "/v2/images".to_owned() } else { format!("/v2/images?{query}") };
     let rest = ctx.query.without(&["marker"]);
