@@ -115,7 +115,7 @@ fn quotas_limits_hypervisors_and_services_are_told() {
     let mut admin = cloud.client("strata-admin");
     admin.ok("quota show");
     let limits = admin.json("limits show --absolute");
-    assert!(column(&limits, "Name").contains(&"maxTotalInstances".into()), "{limits}");
+    assert!(column(&limits, "Name").contains(&"max_total_instances".into()), "{limits}");
     let hypervisors = admin.json("hypervisor list");
     let names = column(&hypervisors, "Hypervisor Hostname");
     assert_eq!(names.len(), 3, "{hypervisors}");

@@ -1,8 +1,9 @@
 //! The operator's tools on a cloud in which something happened.
 
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, eventually, text as cloud_text};
 use crate::compute::ground;
 use serde_json::Value;
+use std::time::Duration;
 
 #[test]
 fn the_log_can_be_read_verified_and_replayed() {
@@ -37,6 +38,27 @@ fn the_log_can_be_read_verified_and_replayed() {
     assert!(replay.contains("the same state") && replay.contains("plans, each as the log has it"), "{replay}");
     let status = cloud.tool(&["status"]);
     assert!(status.contains("sim-") && status.contains("everything is as it should be"), "{status}");
+
+    // In SQL: the reader sees what is live, and nothing of the log or of secrets; dropped, the schema comes back.
+    let sql = |url: String, text: &str| {
+        let done = std::process::Command::new("psql").args(["-XAt", "-v", "ON_ERROR_STOP=1", "-c", text, &url]).output();
+        let done = done.expect("psql is installed");
+        if done.status.success() { Ok(cloud_text(&done.stdout)) } else { Err(cloud_text(&done.stderr)) }
+    };
+    let read_url = std::fs::read_to_string(cloud.data.join("read-url")).expect("the reader's address");
+    let status = || sql(read_url.clone(), "SELECT status, host FROM read.instance WHERE name = 'tool'");
+    let shown = || match status() {
+        Ok(row) if row.starts_with("ACTIVE|sim-") => Ok(()),
+        other => Err(format!("{other:?}")),
+    };
+    eventually("the read schema shows the server", Duration::from_secs(10), shown);
+    for forbidden in ["SELECT * FROM strata.events", "SELECT * FROM strata.keys", "DELETE FROM read.resources"] {
+        assert!(sql(read_url.clone(), forbidden).is_err_and(|e| e.contains("permission denied")), "the reader may: {forbidden}");
+    }
+    let password = std::fs::read_to_string(cloud.data.join("secrets/postgres-superuser")).expect("the superuser's password");
+    let superuser = format!("host={} user=postgres password={password} dbname=strata", cloud.data.join("run/pg").display());
+    sql(superuser, "DROP SCHEMA read CASCADE").expect("the superuser may drop it");
+    eventually("the read schema comes back", Duration::from_secs(20), shown);
 
     // The keys can be rotated: tokens stay valid, and new ones come.
     let api = cloud.api("demo");

@@ -216,7 +216,7 @@ async fn heartbeat(conductor: Conductor, name: String, services: Vec<String>, pr
             applied: conductor.latest().position,
             started_at,
             details: match &progress {
-                Some(p) => serde_json::json!({"mirrored": p.mirrored(), "planned": p.planned()}).to_string(),
+                Some(p) => serde_json::json!({"mirror": p.mirrored(), "plans": p.planned()}).to_string(),
                 None => "{}".into(),
             },
         };

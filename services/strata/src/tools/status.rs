@@ -4,6 +4,7 @@ use super::{Tool, line};
 use crate::layout::Layout;
 use crate::process;
 use anyhow::Result;
+use serde_json::{Map, Value};
 use std::time::{SystemTime, UNIX_EPOCH};
 use strata_events::Timestamp;
 use strata_log::ReplicaSeen;
@@ -36,6 +37,7 @@ pub async fn run(layout: Layout) -> Result<()> {
     for seen in tool.log.replicas().await? {
         line(format_args!("  {}", service(&seen, head.position)))?;
     }
+    projections(&tool, head.position).await?;
     hosts(&cloud);
     let now = Timestamp(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros().try_into()?);
     let open = open_ends(&cloud, now);
@@ -57,16 +59,35 @@ pub async fn run(layout: Layout) -> Result<()> {
 
 fn service(seen: &ReplicaSeen, head: u64) -> String {
     let replica = &seen.replica;
-    let lag = match head.saturating_sub(replica.applied) {
-        0 => "up to date".to_string(),
-        n => format!("{n} events behind the log"),
-    };
-    let state = if seen.millis_ago > SILENT_MILLIS { format!("silent for {} s", seen.millis_ago / 1000) } else { lag };
-    let details = match replica.details.as_str() {
-        "" | "{}" => String::new(),
-        json => format!("   {json}"),
-    };
-    format!("{:<24} {:<40} {state}   version {}{details}", replica.name, replica.services.join(", "), replica.version)
+    let mut state = behind(replica.applied, head);
+    if seen.millis_ago > SILENT_MILLIS {
+        state = format!("silent for {} s", seen.millis_ago / 1000);
+    }
+    // What a conductor derives from the log, and how far it is with it.
+    let details: Map<String, Value> = serde_json::from_str(&replica.details).unwrap_or_default();
+    for (what, position) in details.iter().filter_map(|(what, position)| Some((what, position.as_u64()?))) {
+        state += &format!("; {what}: {}", behind(position, head));
+    }
+    format!("{:<24} {:<40} {state}", replica.name, replica.services.join(", "))
+}
+
+fn behind(position: u64, head: u64) -> String {
+    match head.saturating_sub(position) {
+        0 => "up to date".into(),
+        1 => "1 event behind".into(),
+        n => format!("{n} events behind"),
+    }
+}
+
+/// The projections in PostgreSQL, which the projector keeps. None while they are being made.
+async fn projections(tool: &Tool, head: u64) -> Result<()> {
+    let client = tool.log.client().await?;
+    let rows = client.query("SELECT projection, position FROM read.checkpoint ORDER BY projection", &[]).await.unwrap_or_default();
+    for row in rows {
+        let (name, position): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+        line(format_args!("  {name:<65} {}", behind(position.unsigned_abs(), head)))?;
+    }
+    Ok(())
 }
 
 fn hosts(cloud: &Cloud) {

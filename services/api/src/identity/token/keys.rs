@@ -13,6 +13,8 @@ use strata_writer::Conductor;
 
 /// The repository's name.
 const REPOSITORY: &str = "fernet";
+/// Staged, primary and one that still opens tokens (Keystone's max_active_keys).
+const MAX_ACTIVE: u32 = 3;
 /// No token is longer; anything longer is no token.
 const MAX_LENGTH: usize = 512;
 
@@ -66,6 +68,11 @@ impl Keyring {
         };
         Token::from_bytes(&self.ring.load().decrypt(&padded).ok()?)
     }
+}
+
+/// Makes the staged key the primary, and stages a new one (`strata keys rotate`).
+pub async fn rotate(log: &strata_log::Log) -> Result<usize, strata_log::LogError> {
+    log.keys(REPOSITORY).rotate(&random_key(), MAX_ACTIVE).await.map(|keys| keys.len())
 }
 
 pub(crate) fn ring(keys: &[Key]) -> Result<MultiFernet, KeysError> {
