@@ -36,7 +36,7 @@ install_packages() {
 
 need_cargo() {
     command -v cargo > /dev/null || export PATH="$HOME/.cargo/bin:$PATH"
-    command -v cargo > /dev/null || { echo "cargo is missing: install Rust 1.90 or later from https://rustup.rs" >&2; exit 1; }
+    command -v cargo > /dev/null || { echo "cargo is missing: install Rust 1.91 or later from https://rustup.rs" >&2; exit 1; }
 }
 
 # Where cargo puts the binary of this profile.
