@@ -6,7 +6,7 @@ use crate::{Head, Log, LogError, PREPARE_SESSION};
 use futures_util::future::join;
 use futures_util::{StreamExt, pin_mut};
 use std::sync::Arc;
-use strata_events::{Chained, Hash, Recorded, Timestamp};
+use strata_events::{Chained, Hash, Recorded};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Statement};
 
@@ -178,10 +178,5 @@ impl Session {
             events.push(Arc::new(recorded));
         }
         Ok(events)
-    }
-
-    /// The time by the database's clock, to see that the connection lives.
-    pub async fn ping(&self) -> Result<Timestamp, LogError> {
-        Ok(self.client.query_one("SELECT now()", &[]).await?.try_get::<_, Micros>(0)?.0)
     }
 }

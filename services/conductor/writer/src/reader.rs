@@ -61,7 +61,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut queue: mpsc::Receiver<Waiting>)
 async fn refresh(shared: &Shared, session: &mut Option<Session>) -> Result<Arc<Cloud>, Trouble> {
     let session = match session {
         Some(session) => session,
-        none => none.insert(shared.log.session().await?),
+        none => none.insert(in_time(shared.log.session()).await?),
     };
     let head = in_time(session.head()).await?;
     let latest = shared.tip.latest();

@@ -116,7 +116,7 @@ impl Writer {
     async fn try_hold_head(&mut self) -> Result<(Arc<strata_projections::Cloud>, Head), Trouble> {
         let session = match &mut self.session {
             Some(session) => session,
-            none => none.insert(self.shared.log.session().await?),
+            none => none.insert(in_time(self.shared.log.session()).await?),
         };
         let head = in_time(session.lock_head()).await?;
         self.shared.tip.catch_up(session, head).await
@@ -164,7 +164,7 @@ impl Writer {
     }
 
     async fn ask_log(&mut self, batch: &Batch) -> Result<bool, LogError> {
-        let session = self.session.insert(self.shared.log.session().await?);
+        let session = self.session.insert(in_time(self.shared.log.session()).await?);
         in_time(session.holds(batch)).await
     }
 
