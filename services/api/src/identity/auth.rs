@@ -62,7 +62,7 @@ async fn log_in(ctx: Ctx) -> Reply {
         issued_at: now,
         expires_at: lifetime.min(proven.until),
         position: ctx.cloud.position,
-        audit: AuditId::new(),
+        audit: AuditId::random(),
         chain: proven.parent.as_ref().map(|p| p.chain.unwrap_or(p.audit)),
         application_credential: proven.application_credential,
     };

@@ -50,7 +50,7 @@ impl Identity {
         let keyring = Arc::new(Keyring::open(conductor).await.map_err(|e| failed(e.to_string()))?);
         keyring.follow(conductor.clone());
         let secrets = credentials::Sealer::open(conductor).await.map_err(|e| failed(e.to_string()))?;
-        Ok(Self { keyring, passwords: password::Passwords::new(), secrets, cache: Cache::default() })
+        Ok(Self { keyring, passwords: password::Passwords::start(), secrets, cache: Cache::default() })
     }
 
     /// An opened token and whom it stands for now; None when it is void.

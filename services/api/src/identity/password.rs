@@ -30,7 +30,7 @@ impl Drop for Place<'_> {
 }
 
 impl Passwords {
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let nobody = crate::frame::new_uuid().simple().to_string();
         Self {
@@ -94,7 +94,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_right_password_of_a_known_user_is_right() {
-        let passwords = Passwords::new();
+        let passwords = Passwords::start();
         let hash = passwords.hash("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$"));
         assert!(passwords.check(Some(hash.clone()), "correct horse".into()).await.unwrap());
@@ -104,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_line_is_refused_with_503() {
-        let passwords = Passwords::new();
+        let passwords = Passwords::start();
         passwords.waiting.store(passwords.most, Ordering::Relaxed);
         let refused = passwords.check(None, "x".into()).await.unwrap_err();
         assert_eq!((refused.status, refused.retry_after), (503, Some(1)));

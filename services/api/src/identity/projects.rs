@@ -157,7 +157,7 @@ async fn update_domain(ctx: Ctx, id: DomainId) -> Reply {
 }
 
 /// The project in the path, if the caller may see it.
-pub fn visible<'a>(ctx: &'a Ctx) -> Result<&'a Arc<Project>, Fault> {
+pub fn visible(ctx: &Ctx) -> Result<&Arc<Project>, Fault> {
     let id = ctx.param("project_id").parse::<ProjectId>().ok();
     let found = id.and_then(|id| ctx.cloud.projects.get(&id));
     let own = id.is_some() && ctx.caller()?.project() == id;
@@ -166,7 +166,7 @@ pub fn visible<'a>(ctx: &'a Ctx) -> Result<&'a Arc<Project>, Fault> {
 }
 
 /// The project in the path, if the caller may change it.
-pub fn manageable<'a>(ctx: &'a Ctx) -> Result<&'a Arc<Project>, Fault> {
+pub fn manageable(ctx: &Ctx) -> Result<&Arc<Project>, Fault> {
     let found = ctx.param("project_id").parse::<ProjectId>().ok().and_then(|id| ctx.cloud.projects.get(&id));
     ensure(ctx, may_manage(ctx, found.map(|p| p.domain)))?;
     found.ok_or_else(|| missing(ctx, "project", ctx.param("project_id")))

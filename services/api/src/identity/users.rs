@@ -6,7 +6,8 @@ use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use strata_conductor::decide::user::{ChangePassword, CreateUser, DeleteUser, UpdateUser};
-use strata_events::{DomainId, ProjectId, UserId};
+use strata_conductor::Context;
+use strata_events::{Actor, DomainId, ProjectId, UserId};
 use strata_projections::cloud::user::User;
 
 const READ: &[Who] = &[Who::Admin, Who::SystemReader, Who::DomainReader];
@@ -59,6 +60,8 @@ async fn index(ctx: Ctx) -> Reply {
 
 /// The password in a body, made into its hash.
 async fn new_password(ctx: &Ctx, ask: &mut Fields) -> Result<Option<String>, Fault> {
+    // Some clients send the old one along; it must not be kept as one more attribute.
+    ask.0.remove("original_password");
     match ask.0.remove("password") {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if !text.is_empty() && text.len() <= password::MAX_LENGTH => {
@@ -164,7 +167,11 @@ async fn change_password(ctx: Ctx) -> Reply {
     let Some(user) = user.filter(|u| right && u.enabled) else { return Err(Fault::unauthorized()) };
     let new_hash = new_password(&ctx, &mut ask).await?.ok_or_else(|| Fault::bad_request("The new password can't be empty."))?;
     let old_hash = user.password_hash.clone().unwrap_or_default();
-    ctx.run(ChangePassword { id: user.id, old_hash, new_hash }).await?;
+    // Who knows the password is the user, token or not.
+    let actor = Actor::User { user: user.id, project: None, from: ctx.peer.to_string() };
+    let context = Context { actor, ..ctx.context() };
+    let command = ChangePassword { id: user.id, old_hash, new_hash };
+    ctx.app.conductor.run(context, command).await.map_err(|f| Fault::failed(ctx.service(), f))?;
     Ok(Answer::no_content())
 }
 

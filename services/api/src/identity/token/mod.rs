@@ -25,7 +25,7 @@ pub enum Place {
 pub struct AuditId(pub [u8; 16]);
 
 impl AuditId {
-    pub fn new() -> Self {
+    pub fn random() -> Self {
         Self(crate::frame::new_uuid().into_bytes())
     }
 }
