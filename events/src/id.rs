@@ -57,6 +57,7 @@ id!(ServiceId, plain);
 id!(EndpointId, plain);
 id!(ApplicationCredentialId, plain);
 id!(AccessRuleId, plain);
+id!(TrustId, plain);
 id!(ImageId, dashed);
 id!(
     /// One import of an image's staged data.

@@ -34,6 +34,7 @@ pub mod security_group;
 pub mod server_group;
 pub mod subnet;
 pub mod token;
+pub mod trust;
 pub mod user;
 
 pub use envelope::{Actor, Chained, Hash, Recorded, Stream};
@@ -63,5 +64,6 @@ events! {
     ServerGroup(server_group::ServerGroupEvent),
     Subnet(subnet::SubnetEvent),
     Token(token::TokenEvent),
+    Trust(trust::TrustEvent),
     User(user::UserEvent),
 }

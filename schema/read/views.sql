@@ -116,6 +116,10 @@ CREATE VIEW read.application_credential AS
 SELECT id, project, name, document ->> 'user' AS user_id, read.moment(document -> 'expires_at') AS expires_at, document, position
 FROM read.resources WHERE kind = 'application_credential';
 CREATE VIEW read.access_rule AS SELECT id, name, document ->> 'user' AS user_id, document, position FROM read.resources WHERE kind = 'access_rule';
+CREATE VIEW read.trust AS
+SELECT id, project, document ->> 'trustor' AS trustor_id, document ->> 'trustee' AS trustee_id,
+       read.moment(document -> 'expires_at') AS expires_at, document, position
+FROM read.resources WHERE kind = 'trust';
 CREATE VIEW read.credential AS
 SELECT id, project, document ->> 'kind' AS type, document ->> 'user' AS user_id, document, position
 FROM read.resources WHERE kind = 'credential';

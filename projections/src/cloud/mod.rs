@@ -28,6 +28,7 @@ pub mod security_group;
 pub mod server_group;
 pub mod subnet;
 pub mod token;
+pub mod trust;
 pub mod user;
 
 pub use table::Table;
@@ -87,6 +88,7 @@ pub struct Cloud {
     pub server_groups: server_group::ServerGroups,
     pub subnets: subnet::Subnets,
     pub tokens: token::Tokens,
+    pub trusts: trust::Trusts,
     pub users: user::Users,
 }
 
@@ -181,6 +183,7 @@ impl Cloud {
             Event::ServerGroup(e) => server_group::apply(self, e, &stamp),
             Event::Subnet(e) => subnet::apply(self, e, &stamp),
             Event::Token(e) => token::apply(self, e, &stamp),
+            Event::Trust(e) => trust::apply(self, e, &stamp),
             Event::User(e) => user::apply(self, e, &stamp),
         }
     }

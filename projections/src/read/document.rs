@@ -20,6 +20,7 @@ use crate::cloud::role::Role;
 use crate::cloud::security_group::SecurityGroup;
 use crate::cloud::server_group::ServerGroup;
 use crate::cloud::subnet::Subnet;
+use crate::cloud::trust::Trust;
 use crate::cloud::user::User;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -53,6 +54,7 @@ named![
     ServerGroupId,
     ServiceId,
     SubnetId,
+    TrustId,
     UserId,
 ];
 impl Named for (UserId, String) {
@@ -132,6 +134,7 @@ documents! {
     ServerGroup { project: |g| text(&g.project), title: |g| text(&g.name) };
     Service { title: |s| s.name.clone(), status: |s| enabled(s.enabled) };
     Subnet { project: |s| text(&s.project), title: |s| text(&s.attributes.name) };
+    Trust { project: |t| text(&t.project) };
     User { title: |u| text(&u.name), status: |u| enabled(u.enabled) } without &["password_hash"];
     BTreeMap<String, i64> {};
 }

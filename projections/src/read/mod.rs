@@ -54,6 +54,7 @@ pub const KINDS: &[&str] = &[
     "server_group",
     "service",
     "subnet",
+    "trust",
     "user",
 ];
 
@@ -61,7 +62,7 @@ type Changes<'a> = Box<dyn Iterator<Item = Change> + Send + 'a>;
 
 /// The rows that differ between a state and a later one. From `Cloud::default()` on these are all rows.
 pub fn changes<'a>(before: &'a Cloud, after: &'a Cloud) -> impl Iterator<Item = Change> + Send + 'a {
-    let tables: [Changes<'a>; 23] = [
+    let tables: [Changes<'a>; 24] = [
         of("domain", &before.domains, &after.domains),
         of("project", &before.projects, &after.projects),
         of("user", &before.users, &after.users),
@@ -72,6 +73,7 @@ pub fn changes<'a>(before: &'a Cloud, after: &'a Cloud) -> impl Iterator<Item = 
             false => Change::Gone { kind: "assignment", id: document::grant_id(grant) },
         })),
         of("application_credential", &before.application_credentials, &after.application_credentials),
+        of("trust", &before.trusts, &after.trusts),
         of("access_rule", &before.access_rules, &after.access_rules),
         of("credential", &before.credentials, &after.credentials),
         of("region", &before.catalog.regions, &after.catalog.regions),

@@ -46,7 +46,13 @@ fn view(ctx: &Ctx, cloud: &Cloud, credential: &ApplicationCredential) -> Value {
 /// A token that was got with a restricted application credential makes and deletes none, nor anything else that logs in.
 pub fn unrestricted(ctx: &Ctx) -> Result<(), Fault> {
     let credential = ctx.caller()?.application_credential.and_then(|id| ctx.cloud.application_credentials.get(&id));
-    ensure(ctx, credential.is_none_or(|c| c.unrestricted))
+    ensure(ctx, credential.is_none_or(|c| c.unrestricted) && !entrusted(ctx))
+}
+
+/// Whether the token was got by a trust: who acts for another one makes nothing that outlives the trust.
+fn entrusted(ctx: &Ctx) -> bool {
+    let token = ctx.header("x-auth-token").unwrap_or_default();
+    ctx.app.identity.recognize(&ctx.cloud, ctx.now, token).is_none_or(|(entry, _)| entry.token.trust.is_some())
 }
 
 async fn index(ctx: Ctx) -> Reply {
@@ -134,7 +140,7 @@ async fn create(ctx: Ctx) -> Reply {
 }
 
 /// A role by id, or by name among the global ones.
-fn role(ctx: &Ctx, named: &Value) -> Result<RoleId, Fault> {
+pub fn role(ctx: &Ctx, named: &Value) -> Result<RoleId, Fault> {
     if let Some(id) = named.get("id").and_then(Value::as_str) {
         return id.parse::<RoleId>().ok().filter(|id| ctx.cloud.roles.contains(id)).ok_or_else(|| missing(ctx, "role", id));
     }

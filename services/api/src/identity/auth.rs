@@ -13,9 +13,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use strata_conductor::decide::token::RevokeToken;
+use strata_conductor::decide::trust::UseTrust;
 use strata_events::assignment::{Assignee, Target};
 use strata_events::{ApplicationCredentialId, DomainId, ProjectId, Timestamp, UserId};
 use strata_projections::Cloud;
+use strata_projections::cloud::trust::Trust;
 use strata_projections::cloud::user::User;
 
 pub fn routes(r: &mut Routes) {
@@ -51,7 +53,14 @@ async fn log_in(ctx: Ctx) -> Reply {
         (Some(user), true) => proven.user = user,
         _ => return Err(Fault::unauthorized()),
     }
-    let place = scope(&ctx, &login.wanted, &proven)?;
+    let trust = match &login.wanted {
+        Wanted::Trust(id) => Some(entrust(&ctx, id, &mut proven).await?),
+        _ => None,
+    };
+    let place = match &trust {
+        Some(trust) => Place::Project(trust.project),
+        None => scope(&ctx, &login.wanted, &proven)?,
+    };
     // argon2 took its time: the token lives from now.
     let now = crate::frame::now();
     let lifetime = now.plus_secs(ctx.app.config.token_lifetime);
@@ -65,6 +74,7 @@ async fn log_in(ctx: Ctx) -> Reply {
         audit: AuditId::random(),
         chain: proven.parent.as_ref().map(|p| p.chain.unwrap_or(p.audit)),
         application_credential: proven.application_credential,
+        trust: trust.map(|t| t.id),
     };
     let caller = confirm(&ctx.cloud, now, &token).ok_or_else(Fault::unauthorized)?;
     let text = ctx.app.identity.keyring.seal(&token);
@@ -85,9 +95,9 @@ async fn prove(ctx: &Ctx, proof: &Proof, proven: &mut Proven) -> Result<UserId, 
         Proof::Token { id } => {
             let (entry, _) = ctx.app.identity.recognize(&ctx.cloud, ctx.now, id).ok_or_else(Fault::unauthorized)?;
             let parent = entry.token.clone();
-            if parent.application_credential.is_some() {
+            if parent.application_credential.is_some() || parent.trust.is_some() {
                 return Err(Fault::forbidden(
-                    "You are not authorized to perform the requested action: rescope a token that was got with an application credential.",
+                    "You are not authorized to perform the requested action: rescope a token that was got with an application credential or a trust.",
                 ));
             }
             proven.methods |= parent.methods | 1 << 1;
@@ -117,6 +127,22 @@ async fn prove(ctx: &Ctx, proof: &Proof, proven: &mut Proven) -> Result<UserId, 
     }
 }
 
+/// Makes a trustee the bearer of a trust: one of its uses is gone, whatever comes of it.
+async fn entrust(ctx: &Ctx, id: &str, proven: &mut Proven) -> Result<Arc<Trust>, Fault> {
+    let trust = id.parse().ok().and_then(|id| ctx.cloud.trusts.get(&id)).cloned();
+    let usable =
+        |t: &Trust| t.trustee == proven.user && proven.application_credential.is_none() && t.expires_at.is_none_or(|at| ctx.now < at);
+    let trust = trust
+        .filter(|t| usable(t))
+        .ok_or_else(|| Fault::forbidden("You are not authorized to perform the requested action: use this trust."))?;
+    ctx.run(UseTrust { id: trust.id }).await?;
+    proven.until = proven.until.min(trust.expires_at.unwrap_or(Timestamp(i64::MAX)));
+    if trust.impersonation {
+        proven.user = trust.trustor;
+    }
+    Ok(trust)
+}
+
 fn stands(cloud: &Cloud, user: &User) -> bool {
     user.enabled && cloud.domains.get(&user.domain).is_some_and(|d| d.enabled)
 }
@@ -138,6 +164,7 @@ fn scope(ctx: &Ctx, wanted: &Wanted, proven: &Proven) -> Result<Place, Fault> {
         };
     }
     let place = match wanted {
+        Wanted::Trust(_) => None,
         Wanted::Unscoped => Some(Place::Unscoped),
         Wanted::System => Some(Place::System),
         Wanted::Domain(named) => find_domain(cloud, Some(named)).map(Place::Domain),

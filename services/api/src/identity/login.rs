@@ -28,6 +28,8 @@ pub enum Wanted {
     Project(Named),
     Domain(Value),
     System,
+    /// Its id.
+    Trust(String),
 }
 
 /// The whole question.
@@ -121,6 +123,9 @@ fn wanted(scope: Option<&Value>) -> Result<Wanted, Fault> {
     }
     if let Some(domain) = map.get("domain") {
         return Ok(Wanted::Domain(domain.clone()));
+    }
+    if let Some(trust) = map.get("OS-TRUST:trust") {
+        return text(trust, "id")?.map(Wanted::Trust).ok_or_else(|| required("id"));
     }
     if map.get("system").and_then(|s| s.get("all")) == Some(&Value::Bool(true)) {
         return Ok(Wanted::System);

@@ -22,6 +22,7 @@ mod roles;
 mod services;
 mod tags;
 pub mod token;
+mod trusts;
 mod users;
 mod versions;
 
@@ -62,7 +63,9 @@ impl Identity {
         if let Some(caller) = entry.confirmed(cloud.position) {
             let credential = entry.token.application_credential.and_then(|id| cloud.application_credentials.get(&id));
             let lapsed = credential.and_then(|c| c.expires_at).is_some_and(|at| now >= at);
-            return (!lapsed).then_some((entry, caller));
+            let trust = entry.token.trust.and_then(|id| cloud.trusts.get(&id));
+            let over = trust.and_then(|t| t.expires_at).is_some_and(|at| now >= at);
+            return (!lapsed && !over).then_some((entry, caller));
         }
         let caller = Arc::new(token::confirm::confirm(cloud, now, &entry.token)?);
         entry.confirm(cloud.position, caller.clone());
@@ -93,4 +96,5 @@ pub fn routes(r: &mut Routes) {
     access_rules::routes(r);
     credentials::routes(r);
     ec2::routes(r);
+    trusts::routes(r);
 }

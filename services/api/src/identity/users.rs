@@ -5,8 +5,8 @@ use super::password;
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use strata_conductor::decide::user::{ChangePassword, CreateUser, DeleteUser, UpdateUser};
 use strata_conductor::Context;
+use strata_conductor::decide::user::{ChangePassword, CreateUser, DeleteUser, UpdateUser};
 use strata_events::{Actor, DomainId, ProjectId, UserId};
 use strata_projections::cloud::user::User;
 

@@ -27,4 +27,5 @@ pub mod server_group;
 pub mod subnet;
 pub mod tags;
 pub mod token;
+pub mod trust;
 pub mod user;

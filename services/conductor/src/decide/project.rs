@@ -6,6 +6,7 @@ use crate::{Command, Context, Decision, Refusal, events};
 use serde_json::{Map, Value};
 use strata_events::application_credential::ApplicationCredentialEvent;
 use strata_events::project::ProjectEvent;
+use strata_events::trust::TrustEvent;
 use strata_events::{DomainId, Event, ProjectId};
 use strata_projections::Cloud;
 
@@ -135,5 +136,8 @@ impl Command for DeleteProject {
 /// What can't outlive a project.
 pub(super) fn leavings(cloud: &Cloud, project: &ProjectId) -> Vec<Event> {
     let keys = cloud.application_credentials.values().filter(|c| c.project == *project);
-    keys.map(|c| ApplicationCredentialEvent::ApplicationCredentialDeleted { id: c.id }.into()).collect()
+    let mut events: Vec<Event> = keys.map(|c| ApplicationCredentialEvent::ApplicationCredentialDeleted { id: c.id }.into()).collect();
+    let trusts = cloud.trusts.values().filter(|t| t.project == *project);
+    events.extend(trusts.map(|t| TrustEvent::TrustDeleted { id: t.id }.into()));
+    events
 }

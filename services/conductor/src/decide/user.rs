@@ -7,6 +7,7 @@ use strata_events::access_rule::AccessRuleEvent;
 use strata_events::application_credential::ApplicationCredentialEvent;
 use strata_events::credential::CredentialEvent;
 use strata_events::keypair::KeypairEvent;
+use strata_events::trust::TrustEvent;
 use strata_events::user::UserEvent;
 use strata_events::{DomainId, Event, KeypairRef, ProjectId, UserId};
 use strata_projections::Cloud;
@@ -144,6 +145,8 @@ pub(super) fn leavings(cloud: &Cloud, user: &UserId) -> Vec<Event> {
     events.extend(keys.map(|c| ApplicationCredentialEvent::ApplicationCredentialDeleted { id: c.id }.into()));
     events.extend(cloud.access_rules.of(user).map(|r| AccessRuleEvent::AccessRuleDeleted { id: r.id }.into()));
     events.extend(cloud.credentials.of(user).map(|c| CredentialEvent::CredentialDeleted { id: c.id.clone() }.into()));
+    let trusts = cloud.trusts.values().filter(|t| t.trustor == *user || t.trustee == *user);
+    events.extend(trusts.map(|t| TrustEvent::TrustDeleted { id: t.id }.into()));
     let keypairs = cloud.keypairs.of(user);
     events.extend(
         keypairs.map(|k| KeypairEvent::KeypairDeleted { id: KeypairRef::new(user, &k.name), user: *user, name: k.name.clone() }.into()),

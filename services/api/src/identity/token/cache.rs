@@ -110,6 +110,7 @@ mod tests {
             audit: AuditId([0; 16]),
             chain: None,
             application_credential: None,
+            trust: None,
         };
         for i in 0..100_000 {
             cache.get(&i.to_string(), || Some(token.clone()));

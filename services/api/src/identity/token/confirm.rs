@@ -2,6 +2,7 @@
 
 use super::{Place, Token};
 use crate::frame::{Caller, Scope};
+use std::collections::BTreeSet;
 use strata_events::assignment::Target;
 use strata_events::{DomainId, RoleId, Timestamp};
 use strata_projections::Cloud;
@@ -25,6 +26,7 @@ pub fn confirm(cloud: &Cloud, now: Timestamp, token: &Token) -> Option<Caller> {
         }
     };
     let mut roles: Vec<(RoleId, String)> = match (token.application_credential, target(token.place)) {
+        _ if token.trust.is_some() => cloud.role_names(trusted_roles(cloud, now, token)?),
         (Some(id), _) => {
             let credential = cloud.application_credentials.get(&id)?;
             let stands = credential.user == token.user
@@ -55,6 +57,18 @@ pub fn confirm(cloud: &Cloud, now: Timestamp, token: &Token) -> Option<Caller> {
         expires_at: token.expires_at,
         application_credential: token.application_credential,
     })
+}
+
+/// What a trust's token may do: nothing when the trust, or one of the two users, stands no more.
+fn trusted_roles(cloud: &Cloud, now: Timestamp, token: &Token) -> Option<BTreeSet<RoleId>> {
+    let trust = cloud.trusts.get(&token.trust?)?;
+    let bearer = if trust.impersonation { trust.trustor } else { trust.trustee };
+    let stands = token.user == bearer && Place::Project(trust.project) == token.place && trust.expires_at.is_none_or(|at| now < at);
+    let users = [trust.trustor, trust.trustee].iter().all(|id| {
+        let user = cloud.users.get(id).filter(|u| u.enabled && token.position >= u.tokens_from);
+        user.is_some_and(|u| standing_domain(cloud, token, &u.domain).is_some())
+    });
+    (stands && users).then(|| cloud.trust_roles(trust))
 }
 
 /// Where roles are looked up for a place.
@@ -113,6 +127,7 @@ mod tests {
             audit: AuditId([1; 16]),
             chain: None,
             application_credential: None,
+            trust: None,
         };
         Demo { cloud, user, project, token }
     }

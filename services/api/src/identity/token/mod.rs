@@ -8,7 +8,7 @@ pub mod view;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use strata_events::{ApplicationCredentialId, DomainId, ProjectId, Timestamp, UserId};
+use strata_events::{ApplicationCredentialId, DomainId, ProjectId, Timestamp, TrustId, UserId};
 use uuid::Uuid;
 
 /// Where a token's roles hold.
@@ -58,6 +58,8 @@ pub struct Token {
     /// The first token of the chain, when this one was got by another.
     pub chain: Option<AuditId>,
     pub application_credential: Option<ApplicationCredentialId>,
+    /// The trust by which the user acts for another one.
+    pub trust: Option<TrustId>,
 }
 
 const VERSION: u8 = 1;
@@ -82,7 +84,9 @@ impl Token {
         bytes.push(VERSION);
         bytes.push(kind);
         bytes.push(self.methods);
-        bytes.push(u8::from(self.chain.is_some()) | u8::from(self.application_credential.is_some()) << 1);
+        bytes.push(
+            u8::from(self.chain.is_some()) | u8::from(self.application_credential.is_some()) << 1 | u8::from(self.trust.is_some()) << 2,
+        );
         bytes.extend(self.issued_at.0.to_be_bytes());
         bytes.extend(self.expires_at.0.to_be_bytes());
         bytes.extend(self.position.to_be_bytes());
@@ -96,6 +100,9 @@ impl Token {
         }
         if let Some(credential) = self.application_credential {
             bytes.extend(credential.0.as_bytes());
+        }
+        if let Some(trust) = self.trust {
+            bytes.extend(trust.0.as_bytes());
         }
         bytes
     }
@@ -126,7 +133,19 @@ impl Token {
         };
         let chain = if flags & 1 != 0 { Some(AuditId(take(&mut rest)?)) } else { None };
         let application_credential = if flags & 2 != 0 { Some(ApplicationCredentialId(Uuid::from_bytes(take(&mut rest)?))) } else { None };
-        rest.is_empty().then_some(Token { user, place, methods, issued_at, expires_at, position, audit, chain, application_credential })
+        let trust = if flags & 4 != 0 { Some(TrustId(Uuid::from_bytes(take(&mut rest)?))) } else { None };
+        rest.is_empty().then_some(Token {
+            user,
+            place,
+            methods,
+            issued_at,
+            expires_at,
+            position,
+            audit,
+            chain,
+            application_credential,
+            trust,
+        })
     }
 }
 
@@ -147,13 +166,16 @@ mod tests {
             audit: AuditId([4; 16]),
             chain: None,
             application_credential: None,
+            trust: None,
         };
         for place in [Place::Unscoped, Place::Project(ProjectId(id)), Place::Domain(DomainId::DEFAULT), Place::System] {
             for chain in [None, Some(AuditId([5; 16]))] {
                 for application_credential in [None, Some(ApplicationCredentialId(id))] {
-                    let token = Token { place, chain, application_credential, ..base.clone() };
-                    assert_eq!(Token::from_bytes(&token.to_bytes()), Some(token.clone()));
-                    assert_eq!(Token::from_bytes(&token.to_bytes()[1..]), None);
+                    for trust in [None, Some(TrustId(id))] {
+                        let token = Token { place, chain, application_credential, trust, ..base.clone() };
+                        assert_eq!(Token::from_bytes(&token.to_bytes()), Some(token.clone()));
+                        assert_eq!(Token::from_bytes(&token.to_bytes()[1..]), None);
+                    }
                 }
             }
         }

@@ -34,6 +34,14 @@ pub fn token(cloud: &Cloud, base: &str, entry: &Entry, caller: &Caller, with_cat
         }
     }
     view["roles"] = caller.roles.iter().map(|(id, name)| json!({ "id": id, "name": name })).collect();
+    if let Some(trust) = entry.token.trust.and_then(|id| cloud.trusts.get(&id)) {
+        view["OS-TRUST:trust"] = json!({
+            "id": trust.id,
+            "trustor_user": { "id": trust.trustor },
+            "trustee_user": { "id": trust.trustee },
+            "impersonation": trust.impersonation,
+        });
+    }
     if let Some(credential) = entry.token.application_credential.and_then(|id| cloud.application_credentials.get(&id)) {
         view["application_credential"] = json!({ "id": credential.id, "name": credential.name, "restricted": !credential.unrestricted });
         if !credential.access_rules.is_empty() {
