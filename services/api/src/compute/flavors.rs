@@ -112,10 +112,9 @@ fn list(ctx: &Ctx, full: bool) -> Reply {
     let public = match ctx.query.get("is_public") {
         Some(text) if ctx.is_admin() => match text.to_ascii_lowercase().as_str() {
             "none" => None,
-            word => Some(
-                boolean("is_public", &Value::String(word.into()))
-                    .map_err(|_| Fault::bad_request(format!("Invalid is_public filter [{text}]")))?,
-            ),
+            "1" | "t" | "true" | "on" | "y" | "yes" => Some(true),
+            "0" | "f" | "false" | "off" | "n" | "no" => Some(false),
+            _ => return Err(Fault::bad_request(format!("Invalid is_public filter [{text}]"))),
         },
         _ => Some(true),
     };
@@ -233,8 +232,6 @@ async fn create(ctx: Ctx) -> Reply {
         swap: optional("swap", &ask.swap)?,
         rxtx_factor,
         is_public,
-        // Nova opens a private flavor to the project that makes it.
-        open_to: ctx.caller()?.project().filter(|_| !is_public),
     };
     let id = command.id.clone();
     let done = ctx.run(command).await?;

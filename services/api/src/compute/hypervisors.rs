@@ -17,6 +17,7 @@ pub fn routes(r: &mut Routes) {
     r.get("/v2.1/os-hypervisors/statistics", statistics, Rule::admin("os_compute_api:os-hypervisors:statistics")).until(2, 87);
     r.get("/v2.1/os-hypervisors/{id}", show, Rule::admin("os_compute_api:os-hypervisors:show"));
     r.get("/v2.1/os-hypervisors/{id}/search", search, Rule::admin("os_compute_api:os-hypervisors:search")).until(2, 52);
+    r.get("/v2.1/os-hypervisors/{id}/uptime", uptime, Rule::admin("os_compute_api:os-hypervisors:uptime")).until(2, 87);
     r.get("/v2.1/os-hypervisors/{id}/servers", servers, Rule::admin("os_compute_api:os-hypervisors:servers")).until(2, 52);
 }
 
@@ -137,10 +138,20 @@ async fn statistics(ctx: Ctx) -> Reply {
     Ok(Answer::ok(&json!({ "hypervisor_statistics": sum })))
 }
 
-async fn show(ctx: Ctx) -> Reply {
+fn find(ctx: &Ctx) -> Result<&Arc<Host>, Fault> {
     let wanted = ctx.param("id");
-    let host = ctx.cloud.hosts.values().find(|h| text(id(&ctx, "hypervisor", &h.name)) == wanted);
-    let host = host.ok_or_else(|| Fault::not_found(format!("Hypervisor with ID '{wanted}' could not be found.")))?;
+    let host = ctx.cloud.hosts.values().find(|h| text(id(ctx, "hypervisor", &h.name)) == wanted);
+    host.ok_or_else(|| Fault::not_found(format!("Hypervisor with ID '{wanted}' could not be found.")))
+}
+
+/// Hosts don't tell how long they have run.
+async fn uptime(ctx: Ctx) -> Reply {
+    let host = find(&ctx)?;
+    Err(Fault::new(501, format!("The host {} does not tell its uptime.", host.name)))
+}
+
+async fn show(ctx: Ctx) -> Reply {
+    let host = find(&ctx)?;
     let with_servers = match ctx.query.get("with_servers").filter(|_| has(&ctx, 53)) {
         Some(text) => boolean("with_servers", &Value::String(text.into()))?,
         None => false,

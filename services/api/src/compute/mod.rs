@@ -1,5 +1,6 @@
 //! The compute API (Nova v2.1). Source: compute api-ref; nova's doc/api_samples for the exact shapes.
 
+mod aggregates;
 mod availability_zones;
 mod compute_services;
 mod extensions;
@@ -32,6 +33,7 @@ pub const MIN_VERSION: Microversion = Microversion(2, 1);
 pub const MAX_VERSION: Microversion = Microversion(2, 96);
 
 pub fn routes(r: &mut Routes) {
+    r.alias("/v2.1", "/v2");
     versions::routes(r);
     extensions::routes(r);
     flavors::routes(r);
@@ -49,6 +51,7 @@ pub fn routes(r: &mut Routes) {
     quota_sets::routes(r);
     hypervisors::routes(r);
     compute_services::routes(r);
+    aggregates::routes(r);
     availability_zones::routes(r);
 }
 

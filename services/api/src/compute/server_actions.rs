@@ -3,7 +3,7 @@
 use super::servers::{find, invalid};
 use crate::frame::{Answer, Ctx, Fault, Microversion, Reply, Rule};
 use serde_json::Value;
-use strata_conductor::decide::instance::{DeleteInstance, LockInstance, OperateInstance, ResetState, UnlockInstance};
+use strata_conductor::decide::instance::{ChangeSecurityGroup, DeleteInstance, LockInstance, OperateInstance, ResetState, UnlockInstance};
 use strata_events::instance::Operation;
 
 pub async fn act(ctx: Ctx) -> Reply {
@@ -34,12 +34,14 @@ pub async fn act(ctx: Ctx) -> Reply {
         "lock" => {
             let reason = match &value {
                 Value::Null => None,
-                Value::Object(map) if ctx.version >= Microversion(2, 73) => match (map.get("locked_reason"), map.len()) {
+                // Before 2.73 the value means nothing, whatever it is.
+                _ if ctx.version < Microversion(2, 73) => None,
+                Value::Object(map) => match (map.get("locked_reason"), map.len()) {
                     (Some(Value::String(text)), 1) if !text.is_empty() && text.chars().count() <= 255 => Some(text.clone()),
                     (None, 0) => None,
                     _ => return Err(invalid("lock", "locked_reason must be the only property, of 1 to 255 characters.")),
                 },
-                _ => return Err(invalid("lock", "It must be null, or from microversion 2.73 on an object with locked_reason.")),
+                _ => return Err(invalid("lock", "It must be null, or an object with locked_reason.")),
             };
             let by_admin = ctx.caller()?.project() != Some(instance.project);
             ctx.run(LockInstance { id, by_admin, reason }).await?;
@@ -47,6 +49,14 @@ pub async fn act(ctx: Ctx) -> Reply {
         }
         "unlock" => {
             ctx.run(UnlockInstance { id, admin }).await?;
+            return Ok(Answer::empty(202));
+        }
+        "addSecurityGroup" | "removeSecurityGroup" => {
+            let group = match value.get("name").and_then(Value::as_str) {
+                Some(name) if !name.is_empty() && name.chars().count() <= 255 => name.to_owned(),
+                _ => return Err(invalid(&action, "'name' is a required property")),
+            };
+            ctx.run(ChangeSecurityGroup { id, group, add: action == "addSecurityGroup", admin }).await?;
             return Ok(Answer::empty(202));
         }
         "os-resetState" => {
@@ -59,6 +69,11 @@ pub async fn act(ctx: Ctx) -> Reply {
             ctx.run(ResetState { id, error }).await?;
             return Ok(Answer::empty(202));
         }
+        "restore" => {
+            // What is deleted here is gone at once: no server is ever in the state that this needs.
+            let state = instance.state.word();
+            return Err(Fault::conflict(format!("Cannot 'restore' instance {id} while it is in vm_state {state}")));
+        }
         "os-getConsoleOutput" => {
             if instance.host.is_none() {
                 return Err(Fault::conflict(format!("Instance {id} is not ready")));
@@ -68,27 +83,9 @@ pub async fn act(ctx: Ctx) -> Reply {
         "os-getVNCConsole" | "os-getSPICEConsole" | "os-getSerialConsole" | "os-getRDPConsole" => {
             return Err(Fault::bad_request("Unavailable console type: this cloud serves no consoles yet."));
         }
-        "addSecurityGroup"
-        | "removeSecurityGroup"
-        | "createImage"
-        | "createBackup"
-        | "rebuild"
-        | "resize"
-        | "confirmResize"
-        | "revertResize"
-        | "shelve"
-        | "unshelve"
-        | "shelveOffload"
-        | "rescue"
-        | "unrescue"
-        | "migrate"
-        | "os-migrateLive"
-        | "evacuate"
-        | "changePassword"
-        | "restore"
-        | "trigger_crash_dump"
-        | "injectNetworkInfo"
-        | "resetNetwork" => {
+        "createImage" | "createBackup" | "rebuild" | "resize" | "confirmResize" | "revertResize" | "shelve" | "unshelve"
+        | "shelveOffload" | "rescue" | "unrescue" | "migrate" | "os-migrateLive" | "evacuate" | "changePassword" | "trigger_crash_dump"
+        | "injectNetworkInfo" | "resetNetwork" => {
             return Err(Fault::bad_request(format!("The action {action} is not supported by this cloud yet.")));
         }
         _ => return Err(Fault::bad_request(format!("There is no such action: {action}"))),

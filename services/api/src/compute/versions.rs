@@ -20,16 +20,30 @@ fn version(ctx: &Ctx) -> Value {
     })
 }
 
+/// The same calls without microversions, for clients that look for the oldest version first.
+fn old(ctx: &Ctx) -> Value {
+    json!({
+        "id": "v2.0",
+        "links": [{ "rel": "self", "href": format!("{}/compute/v2/", ctx.base) }],
+        "status": "DEPRECATED",
+        "version": "",
+        "min_version": "",
+        "updated": "2011-01-21T11:33:21Z",
+    })
+}
+
 async fn all(ctx: Ctx) -> Reply {
-    Ok(Answer::ok(&json!({ "versions": [version(&ctx)] })))
+    Ok(Answer::ok(&json!({ "versions": [old(&ctx), version(&ctx)] })))
 }
 
 async fn one(ctx: Ctx) -> Reply {
-    let mut view = version(&ctx);
+    let mut view = if ctx.path.starts_with("/compute/v2.1") { version(&ctx) } else { old(&ctx) };
+    let media_type = if ctx.path.starts_with("/compute/v2.1") { "2.1" } else { "2" };
     let describedby = json!({ "rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/" });
     if let Some(links) = view["links"].as_array_mut() {
         links.push(describedby);
     }
-    view["media-types"] = json!([{ "base": "application/json", "type": "application/vnd.openstack.compute+json;version=2.1" }]);
+    view["media-types"] =
+        json!([{ "base": "application/json", "type": format!("application/vnd.openstack.compute+json;version={media_type}") }]);
     Ok(Answer::ok(&json!({ "version": view })))
 }

@@ -50,7 +50,7 @@ type Handled = (Reply, Option<Arc<super::Caller>>, Option<super::Microversion>);
 
 async fn handle(app: &Arc<App>, service: Service, request_id: &str, peer: IpAddr, request: Request<Body>) -> Handled {
     let (parts, body) = request.into_parts();
-    let version = match microversion::negotiate(service, &parts.headers) {
+    let version = match microversion::negotiate(service, parts.uri.path(), &parts.headers) {
         Ok(version) => version,
         Err(fault) => return (Err(fault), None, None),
     };

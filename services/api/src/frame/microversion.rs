@@ -32,8 +32,12 @@ pub fn range(service: Service) -> Option<(Microversion, Microversion)> {
 }
 
 /// The version to answer in. Without a header it is the lowest.
-pub fn negotiate(service: Service, headers: &HeaderMap) -> Result<Microversion, Fault> {
+pub fn negotiate(service: Service, path: &str, headers: &HeaderMap) -> Result<Microversion, Fault> {
     let Some((min, max)) = range(service) else { return Ok(Microversion(0, 0)) };
+    // Compute's v2.0 is from before microversions.
+    if path == "/compute/v2" || path.starts_with("/compute/v2/") {
+        return Ok(min);
+    }
     let Some(asked) = asked(service, headers) else { return Ok(min) };
     if asked == "latest" {
         return Ok(max);

@@ -63,6 +63,8 @@ pub struct Routes {
     slots: Vec<Vec<Arc<Route>>>,
     matcher: matchit::Router<usize>,
     pending: Vec<Route>,
+    /// Another beginning under which the paths of the service being mounted answer too.
+    alias: Option<(&'static str, &'static str)>,
 }
 
 /// What a path and a method lead to.
@@ -83,6 +85,7 @@ impl Default for Routes {
             slots: vec![],
             matcher: matchit::Router::new(),
             pending: vec![],
+            alias: None,
         }
     }
 }
@@ -96,8 +99,9 @@ impl Routes {
         for route in std::mem::take(&mut self.pending) {
             let route = Arc::new(route);
             self.all.push(route.clone());
-            for prefix in prefixes {
-                let path = format!("{prefix}{}", route.path);
+            let other = self.alias.and_then(|(old, new)| route.path.strip_prefix(old).map(|rest| format!("{new}{rest}")));
+            let paths = prefixes.iter().flat_map(|p| std::iter::once(&route.path).chain(&other).map(move |path| format!("{p}{path}")));
+            for path in paths.collect::<Vec<_>>() {
                 let path = if path.is_empty() { "/".to_owned() } else { path };
                 let slot = *self.paths.entry(path.clone()).or_insert_with(|| {
                     self.slots.push(vec![]);
@@ -110,6 +114,11 @@ impl Routes {
                 self.slots[slot].push(route.clone());
             }
         }
+        self.alias = None;
+    }
+    /// The service's paths that begin with `path` answer under `also` too.
+    pub fn alias(&mut self, path: &'static str, also: &'static str) {
+        self.alias = Some((path, also));
     }
     pub fn get<F: Future<Output = Reply> + Send + 'static>(&mut self, path: &str, handler: fn(Ctx) -> F, rule: Rule) -> &mut Route {
         self.route(Method::GET, path, handler, rule)

@@ -25,8 +25,6 @@ pub struct CreateFlavor {
     pub swap: u64,
     pub rxtx_factor: f64,
     pub is_public: bool,
-    /// A flavor that is not public is open to the project that made it, where Nova has it so.
-    pub open_to: Option<ProjectId>,
 }
 
 impl Command for CreateFlavor {
@@ -37,7 +35,7 @@ impl Command for CreateFlavor {
         if cloud.flavors.by_name(&self.name).is_some() {
             return Err(Refusal::conflict(format!("Flavor with name {} already exists.", self.name)));
         }
-        let mut events = events![FlavorEvent::FlavorCreated {
+        Ok(events![FlavorEvent::FlavorCreated {
             id: self.id.clone(),
             name: self.name.clone(),
             description: self.description.clone(),
@@ -49,11 +47,7 @@ impl Command for CreateFlavor {
             rxtx_factor: self.rxtx_factor,
             is_public: self.is_public,
             extra_specs: BTreeMap::new(),
-        }];
-        if let Some(project) = self.open_to.filter(|_| !self.is_public) {
-            events.push(FlavorEvent::FlavorAccessGranted { id: self.id.clone(), project }.into());
-        }
-        Ok(events)
+        }])
     }
 }
 
@@ -195,7 +189,6 @@ mod tests {
             swap: 0,
             rxtx_factor: 1.0,
             is_public: true,
-            open_to: None,
         }
     }
     fn created(id: &str, name: &str) -> Vec<Event> {

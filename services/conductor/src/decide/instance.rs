@@ -3,6 +3,7 @@
 
 mod change;
 mod fit;
+mod groups;
 mod interface;
 mod networks;
 mod operate;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use change::{LockInstance, MetadataChange, ResetState, SetMetadata, SetTags, TagsChange, UnlockInstance, UpdateInstance};
 pub use fit::Wishes;
+pub use groups::ChangeSecurityGroup;
 pub use interface::{AttachInterface, DetachInterface};
 pub use networks::{NicAsk, NicTarget, PortSeed, WantedNetworks};
 pub use operate::{DeleteInstance, OperateInstance};

@@ -118,21 +118,23 @@ pub(super) fn security_groups(cloud: &Cloud, project: &ProjectId, names: &[Strin
     if names.is_empty() || (names.len() == 1 && names[0] == "default") {
         return Ok(None);
     }
-    let one = |name: &String| {
-        let by_id = name.parse::<SecurityGroupId>().ok().filter(|id| cloud.security_groups.get(id).is_some_and(|g| g.project == *project));
-        if let Some(id) = by_id {
-            return Ok(id);
+    names.iter().map(|name| security_group(cloud, project, name)).collect::<Result<Vec<_>, _>>().map(Some)
+}
+
+/// The project's security group of this id or name.
+pub(super) fn security_group(cloud: &Cloud, project: &ProjectId, name: &str) -> Result<SecurityGroupId, Refusal> {
+    let own = |id: &SecurityGroupId| cloud.security_groups.get(id).is_some_and(|g| g.project == *project);
+    if let Some(id) = name.parse().ok().filter(own) {
+        return Ok(id);
+    }
+    let mut named = cloud.security_groups.of_project(project).filter(|g| g.name == name);
+    match (named.next(), named.next()) {
+        (Some(group), None) => Ok(group.id),
+        (Some(_), Some(_)) => {
+            Err(Refusal::conflict(format!("Multiple security groups found matching '{name}'. Use an ID to be more specific.")))
         }
-        let mut named = cloud.security_groups.of_project(project).filter(|g| g.name == *name);
-        match (named.next(), named.next()) {
-            (Some(group), None) => Ok(group.id),
-            (Some(_), Some(_)) => {
-                Err(Refusal::conflict(format!("Multiple security groups found matching '{name}'. Use an ID to be more specific.")))
-            }
-            (None, _) => Err(Refusal::invalid(format!("Security group {name} not found for project {project}."))),
-        }
-    };
-    names.iter().map(one).collect::<Result<Vec<_>, _>>().map(Some)
+        (None, _) => Err(Refusal::invalid(format!("Security group {name} not found for project {project}."))),
+    }
 }
 
 /// What a new port needs that can't be decided.

@@ -521,3 +521,28 @@ fn a_command_on_a_server_that_is_gone_is_not_found() {
     let outcome = DeleteInstance { id: id(1), admin: true }.decide(&Cloud::default(), &ctx);
     assert!(outcome.is_err_and(|r| r.message == format!("Instance {} could not be found.", id(1))));
 }
+
+#[test]
+fn a_security_group_is_put_on_every_port_and_taken_off() {
+    use strata_events::security_group::SecurityGroupEvent;
+    let web = SecurityGroupId(Uuid::from_u128(0x999));
+    let (name, description) = ("web".to_owned(), String::new());
+    let made = SecurityGroupEvent::SecurityGroupCreated {
+        id: web,
+        project: PROJECT,
+        name,
+        description,
+        stateful: true,
+        rules: vec![],
+        tags: vec![],
+    };
+    let change = |group: &str, add| ChangeSecurityGroup { id: id(1), group: group.into(), add, admin: false };
+    let cloud = after(running(), made);
+    again(&cloud).when(change("nope", true)).refused(Class::NotFound, "Security group nope not found");
+    again(&cloud).when(change("web", false)).refused(Class::NotFound, "not associated");
+    let cloud = again(&cloud).when(change("web", true)).accepted();
+    assert!(cloud.ports.get(&port(10)).is_some_and(|p| p.attributes.security_groups.contains(&web)));
+    again(&cloud).when(change("web", true)).then([]);
+    let cloud = again(&cloud).when(change("web", false)).accepted();
+    assert!(cloud.ports.get(&port(10)).is_some_and(|p| !p.attributes.security_groups.contains(&web)));
+}
