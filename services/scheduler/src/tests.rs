@@ -146,7 +146,7 @@ fn hints_name_servers_whose_host_is_wanted_or_not() {
         let (name, value) = (name.to_owned(), json!([id(of)]));
         move |s: &mut InstanceSpec| s.hints = Map::from_iter([(name, value as Value)])
     };
-    let events = vec![host("a", 9000), host("b", 100_000), server(1), placed(1, "a")];
+    let events = [host("a", 9000), host("b", 100_000), server(1), placed(1, "a")];
     let with = |e: Event| verdicts(events.iter().cloned().chain([e]).collect());
     assert_eq!(with(server_with(2, hint("same_host", 1))), [place("a")]);
     assert_eq!(with(server_with(2, hint("different_host", 1))), [place("b")]);
