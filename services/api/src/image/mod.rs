@@ -19,14 +19,14 @@ use store::Store;
 use strata_conductor::Context;
 use strata_conductor::decide::image::{Asker, FailUpload};
 use strata_events::{Actor, ImageId, Timestamp};
-use strata_projections::cloud::image::Image;
+use strata_projections::cloud::image::{Image, Upload};
 use strata_writer::Conductor;
 use tokio::sync::{Notify, Semaphore};
 
 /// Uploads in progress at once in this process; more get 503.
 const UPLOADS: usize = 64;
 /// How often the store is tidied without being asked.
-const TIDY_EVERY: Duration = Duration::from_secs(60);
+const TIDY_EVERY: Duration = Duration::from_secs(15);
 /// An upload that nobody writes is given up after so many seconds: the moment between its last byte and its commit is shorter.
 const ABANDONED_AFTER: i64 = 30;
 
@@ -45,7 +45,6 @@ impl Images {
             why: format!("{}: {e}", config.images.display()),
         };
         let store = Store::open(&config.images).map_err(failed)?;
-        store.sweep_incoming().map_err(failed)?;
         let tidy = Arc::new(Notify::new());
         tokio::spawn(keep_tidy(conductor.clone(), store.clone(), Arc::downgrade(&tidy)));
         Ok(Self { store, uploads: Arc::new(Semaphore::new(UPLOADS)), tidy })
@@ -64,11 +63,12 @@ async fn keep_tidy(conductor: Conductor, store: Store, wake: std::sync::Weak<Not
 }
 
 async fn tidy(conductor: &Conductor, store: &Store) -> Result<(), String> {
-    store.sweep_incoming().map_err(|e| e.to_string())?;
+    let crashed = store.sweep_incoming().map_err(|e| e.to_string())?;
     let cloud = conductor.cloud().await.map_err(|e| e.to_string())?;
     let old = Timestamp(now().0 - ABANDONED_AFTER * 1_000_000);
     let uploads = cloud.images.uploads().filter_map(|i| i.upload.as_ref().map(|u| (i.id, u)));
-    for (id, upload) in uploads.filter(|(_, u)| u.staged.is_none() && u.started_at < old && !store.is_coming(&u.id)) {
+    let lost = |u: &Upload| crashed.contains(&u.id.to_string()) || (u.started_at < old && !store.is_coming(&u.id));
+    for (id, upload) in uploads.filter(|(_, u)| u.staged.is_none() && lost(u)) {
         let context = Context {
             now: now(),
             actor: Actor::service("image-store"),
