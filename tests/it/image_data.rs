@@ -116,8 +116,34 @@ fn what_is_refused_leaves_nothing_and_what_is_deleted_goes() {
     stream.write_all(&[7; 300_000]).unwrap();
     soon("the upload began", || show(&demo, &id)["status"] == "saving");
     demo.delete(&format!("/image/v2/images/{id}")).expect(204);
-    stream.write_all(&[7; 700_000]).unwrap();
+    let _ = stream.write_all(&[7; 700_000]);
     soon("nothing is left", || files(&cloud, "incoming") == 0 && files(&cloud, "data") == before);
+}
+
+#[test]
+fn an_upload_that_a_crash_cuts_off_is_given_up_and_leaves_nothing() {
+    let cloud = Cloud::start(&["--simulated", "0"]);
+    let demo = cloud.api("demo");
+    let id = image(&demo, "raw");
+    let mut stream = TcpStream::connect(("127.0.0.1", cloud.port)).unwrap();
+    let token = &demo.token;
+    let head =
+        format!("PUT /image/v2/images/{id}/file HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {token}\r\n{STREAM}Content-Length: 1000000\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(&[7; 300_000]).unwrap();
+    soon("the upload began", || show(&demo, &id)["status"] == "saving");
+    assert_eq!(files(&cloud, "incoming"), 1);
+    let serve = cloud.pid("serve").expect("the process that serves");
+    assert!(std::process::Command::new("kill").args(["-9", &serve.to_string()]).status().unwrap().success());
+    let begun = Instant::now();
+    let status =
+        || demo.send("GET", &format!("/image/v2/images/{id}"), None).ok().filter(|a| a.status == 200).map(|a| a.json()["status"].clone());
+    while status() != Some(json!("queued")) {
+        assert!(begun.elapsed() < Duration::from_secs(30), "the image still waits for an upload that nobody writes");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!((files(&cloud, "incoming"), files(&cloud, "data")), (0, 0));
+    upload(&demo, &id, b"now whole").expect(204);
 }
 
 #[test]
