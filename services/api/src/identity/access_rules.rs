@@ -1,8 +1,7 @@
 //! Access rules over HTTP, and what they let through. Source: identity api-ref, "Application credentials"; the patterns are
 //! keystonemiddleware's: `*` and `{name}` stand for one segment, `**` for any number.
 
-use super::common::{link, list, missing, path_id};
-use super::users::visible;
+use super::common::{link, list, missing, own, path_id};
 use crate::frame::{Answer, Caller, Ctx, Fault, Reply, Routes, Rule, Service};
 use serde_json::{Value, json};
 use strata_conductor::decide::application_credential::DeleteAccessRule;
@@ -64,24 +63,24 @@ fn with_links(ctx: &Ctx, rule: &AccessRule) -> Value {
 }
 
 async fn index(ctx: Ctx) -> Reply {
-    let user = visible(&ctx)?.id;
+    let user = own(&ctx, false)?;
     list(&ctx, "access_rules", ctx.cloud.access_rules.of(&user).map(|r| with_links(&ctx, r)), &["service", "path", "method"])
 }
 
-fn found(ctx: &Ctx) -> Result<&AccessRule, Fault> {
-    let user = visible(ctx)?.id;
+fn found(ctx: &Ctx, write: bool) -> Result<&AccessRule, Fault> {
+    let user = own(ctx, write)?;
     let id: AccessRuleId = path_id(ctx, "access_rule_id", "access rule")?;
-    let rule = ctx.cloud.access_rules.get(&id).filter(|r| r.user == user);
+    let rule = ctx.cloud.access_rules.get(&id);
+    super::common::ensure(ctx, rule.is_none_or(|r| r.user == user))?;
     rule.map(|r| &**r).ok_or_else(|| missing(ctx, "access rule", id))
 }
 
 async fn show(ctx: Ctx) -> Reply {
-    Ok(Answer::ok(&json!({ "access_rule": with_links(&ctx, found(&ctx)?) })))
+    Ok(Answer::ok(&json!({ "access_rule": with_links(&ctx, found(&ctx, false)?) })))
 }
 
 async fn delete(ctx: Ctx) -> Reply {
-    let (user, id) = found(&ctx).map(|r| (r.user, r.id))?;
-    super::common::ensure(&ctx, ctx.is_admin() || ctx.caller()?.user == user)?;
+    let (user, id) = found(&ctx, true).map(|r| (r.user, r.id))?;
     ctx.run(DeleteAccessRule { user, id }).await?;
     Ok(Answer::no_content())
 }

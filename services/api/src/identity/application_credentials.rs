@@ -1,8 +1,7 @@
 //! Application credentials over HTTP. Source: identity api-ref, "Application credentials". The secret is told once, and only
 //! its hash is kept.
 
-use super::common::{Fields, ensure, forbidden, link, list, missing, path_id};
-use super::users::visible;
+use super::common::{Fields, ensure, forbidden, link, list, missing, own, path_id};
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -56,26 +55,27 @@ fn entrusted(ctx: &Ctx) -> bool {
 }
 
 async fn index(ctx: Ctx) -> Reply {
-    let user = visible(&ctx)?.id;
+    let user = own(&ctx, false)?;
     let all = ctx.cloud.application_credentials.of(&user);
     list(&ctx, "application_credentials", all.map(|c| view(&ctx, &ctx.cloud, c)), &["name"])
 }
 
-fn found(ctx: &Ctx) -> Result<&ApplicationCredential, Fault> {
-    let user = visible(ctx)?.id;
+fn found(ctx: &Ctx, write: bool) -> Result<&ApplicationCredential, Fault> {
+    let user = own(ctx, write)?;
     let id: ApplicationCredentialId = path_id(ctx, "application_credential_id", "Application Credential")?;
-    let credential = ctx.cloud.application_credentials.get(&id).filter(|c| c.user == user);
+    let credential = ctx.cloud.application_credentials.get(&id);
+    // Another one's, asked for as one's own, is forbidden as it is when asked for by its owner.
+    ensure(ctx, credential.is_none_or(|c| c.user == user))?;
     credential.map(|c| &**c).ok_or_else(|| missing(ctx, "Application Credential", id))
 }
 
 async fn show(ctx: Ctx) -> Reply {
-    Ok(Answer::ok(&json!({ "application_credential": view(&ctx, &ctx.cloud, found(&ctx)?) })))
+    Ok(Answer::ok(&json!({ "application_credential": view(&ctx, &ctx.cloud, found(&ctx, false)?) })))
 }
 
 async fn delete(ctx: Ctx) -> Reply {
     unrestricted(&ctx)?;
-    let (user, id) = found(&ctx).map(|c| (c.user, c.id))?;
-    ensure(&ctx, ctx.is_admin() || ctx.caller()?.user == user)?;
+    let (user, id) = found(&ctx, true).map(|c| (c.user, c.id))?;
     ctx.run(DeleteApplicationCredential { user, id }).await?;
     Ok(Answer::no_content())
 }

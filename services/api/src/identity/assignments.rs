@@ -1,6 +1,6 @@
 //! Lists of role assignments over HTTP, as given or in their effect. Source: identity api-ref, "Role assignments".
 
-use super::common::{list_links, may_read, root};
+use super::common::{list_links, listed, root};
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -94,7 +94,7 @@ async fn index(ctx: Ctx) -> Reply {
     } else {
         grants.iter().map(|g| Line { assignee: g.assignee, role: g.role, target: g.target, inherited: g.inherited, from: *g }).collect()
     };
-    let seen = lines.iter().filter(|l| wanted.admits(l) && may_read(&ctx, domain(cloud, &l.target)));
+    let seen = lines.iter().filter(|l| wanted.admits(l) && listed(&ctx, domain(cloud, &l.target)));
     let views: Vec<Value> = seen.map(|l| view(&ctx, l, names)).collect();
     Ok(Answer::ok(&json!({ "role_assignments": views, "links": list_links(&ctx) })))
 }

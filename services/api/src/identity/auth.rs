@@ -186,11 +186,12 @@ fn scope(ctx: &Ctx, wanted: &Wanted, proven: &Proven) -> Result<Place, Fault> {
 }
 
 /// The token that a call is about, and whether the caller may ask about it.
-fn subject(ctx: &Ctx, roles: &[&str]) -> Result<(Arc<Entry>, Arc<crate::frame::Caller>), Fault> {
+fn subject(ctx: &Ctx, roles: &[&str], look: bool) -> Result<(Arc<Entry>, Arc<crate::frame::Caller>), Fault> {
     let caller = ctx.caller()?;
     let text = ctx.header("x-subject-token").unwrap_or_default();
     let own = ctx.header("x-auth-token") == Some(text);
-    let may = own || caller.is_admin() || roles.iter().any(|r| caller.has_role(r)) || (caller.is_system() && caller.has_role("reader"));
+    let may =
+        own || caller.is_admin() || roles.iter().any(|r| caller.has_role(r)) || (look && caller.is_system() && caller.has_role("reader"));
     let found = ctx.app.identity.recognize(&ctx.cloud, ctx.now, text);
     match found {
         Some((entry, subject)) if may || subject.user == caller.user => Ok((entry, subject)),
@@ -200,7 +201,7 @@ fn subject(ctx: &Ctx, roles: &[&str]) -> Result<(Arc<Entry>, Arc<crate::frame::C
 }
 
 async fn validate(ctx: Ctx) -> Reply {
-    let (entry, caller) = subject(&ctx, &["service"])?;
+    let (entry, caller) = subject(&ctx, &["service"], true)?;
     let text = ctx.header("x-subject-token").unwrap_or_default().to_owned();
     let with_catalog = !ctx.query.has("nocatalog");
     let position = ctx.cloud.position;
@@ -220,7 +221,7 @@ async fn validate(ctx: Ctx) -> Reply {
 }
 
 async fn revoke(ctx: Ctx) -> Reply {
-    let (entry, _) = subject(&ctx, &[])?;
+    let (entry, _) = subject(&ctx, &[], false)?;
     ctx.run(RevokeToken { audit_id: entry.token.audit.to_string(), expires_at: entry.token.expires_at }).await?;
     Ok(Answer::no_content())
 }

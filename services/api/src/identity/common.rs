@@ -5,7 +5,7 @@ use crate::frame::{Answer, Ctx, Fault, Reply};
 use serde_json::{Map, Value, json};
 use std::str::FromStr;
 use strata_conductor::decide::identity::not_found;
-use strata_events::DomainId;
+use strata_events::{DomainId, UserId};
 
 /// `http://host/identity/v3` or `http://host/v3`, as the client came.
 pub fn root(ctx: &Ctx) -> String {
@@ -101,6 +101,27 @@ pub fn may_read(ctx: &Ctx, domain: Option<DomainId>) -> bool {
 /// Who may change what belongs to a domain: admins, managers of that domain.
 pub fn may_manage(ctx: &Ctx, domain: Option<DomainId>) -> bool {
     ctx.caller.as_ref().is_some_and(|c| c.is_admin() || (c.has_role("manager") && domain.is_some() && c.domain() == domain))
+}
+
+/// What is of the whole cloud (regions, services, endpoints, global roles) is out of reach of a token that is bound to one
+/// domain, whatever role it has there.
+pub fn unbound(ctx: &Ctx) -> Result<(), Fault> {
+    ensure(ctx, ctx.caller()?.domain().is_none())
+}
+
+/// A list that is asked for with a token for one domain shows only what is of that domain.
+pub fn listed(ctx: &Ctx, domain: Option<DomainId>) -> bool {
+    let bound = ctx.caller.as_ref().and_then(|c| c.domain());
+    may_read(ctx, domain) && (bound.is_none() || bound == domain)
+}
+
+/// The user in the path, for what is its own secret: it itself, admins, and to look at it readers of the whole system.
+pub fn own(ctx: &Ctx, write: bool) -> Result<UserId, Fault> {
+    let caller = ctx.caller()?;
+    let user = ctx.param("user_id").parse::<UserId>().ok();
+    let cloud_wide = (caller.is_admin() && caller.domain().is_none()) || (!write && caller.is_system() && caller.has_role("reader"));
+    ensure(ctx, cloud_wide || user == Some(caller.user))?;
+    user.filter(|u| ctx.cloud.users.contains(u)).ok_or_else(|| missing(ctx, "user", ctx.param("user_id")))
 }
 
 /// 403 by the route's own rule.

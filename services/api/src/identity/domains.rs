@@ -1,6 +1,6 @@
 //! Domains over HTTP. Source: identity api-ref, "Domains".
 
-use super::common::{Fields, ensure, link, list, may_read, missing, path_id, with_extra};
+use super::common::{Fields, ensure, link, list, listed, may_read, missing, path_id, unbound, with_extra};
 use crate::frame::{Answer, Ctx, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
 use strata_conductor::decide::domain::{CreateDomain, DeleteDomain, UpdateDomain};
@@ -31,11 +31,12 @@ pub fn view(ctx: &Ctx, domain: &Domain) -> Value {
 }
 
 async fn index(ctx: Ctx) -> Reply {
-    let seen = ctx.cloud.domains.values().filter(|d| may_read(&ctx, Some(d.id)));
+    let seen = ctx.cloud.domains.values().filter(|d| listed(&ctx, Some(d.id)));
     list(&ctx, "domains", seen.map(|d| view(&ctx, d)), &["name", "enabled"])
 }
 
 async fn create(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let mut ask = Fields::of(&ctx, "domain")?;
     // Keystone lets a federation choose the id.
     let chosen = ask.text("explicit_domain_id")?.map(|id| id.parse::<DomainId>()).transpose()?;
@@ -64,6 +65,7 @@ async fn show(ctx: Ctx) -> Reply {
 }
 
 async fn update(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let id: DomainId = path_id(&ctx, "domain_id", "domain")?;
     let mut ask = Fields::of(&ctx, "domain")?;
     let command = UpdateDomain {
@@ -81,6 +83,7 @@ async fn update(ctx: Ctx) -> Reply {
 }
 
 async fn delete(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     ctx.run(DeleteDomain { id: path_id(&ctx, "domain_id", "domain")? }).await?;
     Ok(Answer::no_content())
 }

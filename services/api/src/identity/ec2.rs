@@ -2,9 +2,8 @@
 //! credentials of the type ec2, kept like those.
 
 use super::application_credentials::unrestricted;
-use super::common::{ensure, link, list_links, missing};
+use super::common::{ensure, link, list_links, missing, own};
 use super::credentials::{ec2_id, forget, keep, read};
-use super::users::visible;
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule};
 use serde_json::{Value, json};
 use strata_conductor::decide::credential::{CreateCredential, DeleteCredential};
@@ -35,7 +34,7 @@ async fn view(ctx: &Ctx, credential: &Credential) -> Result<Value, Fault> {
 }
 
 async fn index(ctx: Ctx) -> Reply {
-    let user = visible(&ctx)?.id;
+    let user = own(&ctx, false)?;
     let mut views = vec![];
     for credential in ctx.cloud.credentials.of(&user).filter(|c| c.kind == "ec2") {
         views.push(view(&ctx, credential).await?);
@@ -45,12 +44,11 @@ async fn index(ctx: Ctx) -> Reply {
 
 async fn create(ctx: Ctx) -> Reply {
     unrestricted(&ctx)?;
-    let user = visible(&ctx)?.id;
+    let user = own(&ctx, true)?;
     let caller = ctx.caller()?;
     let asked = ctx.object()?.remove("tenant_id");
     let asked = asked.as_ref().and_then(Value::as_str).ok_or_else(|| Fault::bad_request("'tenant_id' is a required property"))?;
     let project: ProjectId = asked.parse().map_err(|_| missing(&ctx, "project", asked))?;
-    ensure(&ctx, ctx.is_admin() || user == caller.user)?;
     // A token that is narrower than its user must not be widened by what it makes (CVE-2020-12691).
     let narrow = caller.application_credential.is_some() && caller.project() != Some(project);
     let has = !ctx.cloud.effective_roles(&user, &Target::Project(project)).is_empty();
@@ -71,21 +69,20 @@ async fn create(ctx: Ctx) -> Reply {
     Ok(Answer::created(&json!({ "credential": view(&ctx, credential).await? })))
 }
 
-fn found(ctx: &Ctx) -> Result<&Credential, Fault> {
-    let user = visible(ctx)?.id;
+fn found(ctx: &Ctx, write: bool) -> Result<&Credential, Fault> {
+    let user = own(ctx, write)?;
     let access = ctx.param("access");
     let credential = ctx.cloud.credentials.get(&ec2_id(access)).filter(|c| c.user == user && c.kind == "ec2");
     credential.map(|c| &**c).ok_or_else(|| missing(ctx, "credential", access))
 }
 
 async fn show(ctx: Ctx) -> Reply {
-    Ok(Answer::ok(&json!({ "credential": view(&ctx, found(&ctx)?).await? })))
+    Ok(Answer::ok(&json!({ "credential": view(&ctx, found(&ctx, false)?).await? })))
 }
 
 async fn delete(ctx: Ctx) -> Reply {
     unrestricted(&ctx)?;
-    let old = found(&ctx)?.clone();
-    ensure(&ctx, ctx.is_admin() || ctx.caller()?.user == old.user)?;
+    let old = found(&ctx, true)?.clone();
     ctx.run(DeleteCredential { id: old.id }).await?;
     forget(&ctx, old.blob).await;
     Ok(Answer::no_content())

@@ -1,6 +1,6 @@
 //! Endpoints of the catalog over HTTP. Source: identity api-ref, "Service catalog and endpoints".
 
-use super::common::{Fields, link, list, missing, path_id, with_extra};
+use super::common::{Fields, link, list, missing, path_id, unbound, with_extra};
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
 use strata_conductor::decide::catalog::{DefineEndpoint, DefineRegion, RemoveCatalogEntry};
@@ -34,6 +34,7 @@ fn view(ctx: &Ctx, endpoint: &Endpoint) -> Value {
 }
 
 async fn index(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let seen = ctx.cloud.catalog.endpoints.values();
     list(&ctx, "endpoints", seen.map(|e| view(&ctx, e)), &["interface", "service_id", "region_id", "region"])
 }
@@ -72,6 +73,7 @@ async fn old_way(ctx: &Ctx, named: Option<&String>) -> Result<(), Fault> {
 }
 
 async fn create(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let mut ask = Fields::of(&ctx, "endpoint")?;
     let required = |key: &str| Fault::bad_request(format!("'{key}' is a required property"));
     let id = EndpointId(crate::frame::new_uuid());
@@ -99,10 +101,12 @@ fn found(ctx: &Ctx) -> Result<&Endpoint, Fault> {
 }
 
 async fn show(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     Ok(Answer::ok(&json!({ "endpoint": view(&ctx, found(&ctx)?) })))
 }
 
 async fn update(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let mut endpoint = found(&ctx)?.clone();
     let mut ask = Fields::of(&ctx, "endpoint")?;
     endpoint.service = ask.id("service_id", "service")?.flatten().unwrap_or(endpoint.service);
@@ -125,6 +129,7 @@ async fn update(ctx: Ctx) -> Reply {
 }
 
 async fn delete(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let id = found(&ctx)?.id;
     ctx.run(RemoveCatalogEntry(CatalogEntry::Endpoint(id))).await?;
     Ok(Answer::no_content())

@@ -55,6 +55,10 @@ impl Asked {
             let id = path_id(ctx, "group_id", "group")?;
             (Assignee::Group(id), cloud.groups.get(&id).map(|g| g.domain))
         };
+        let system = !has("project_id") && !has("domain_id");
+        if system {
+            super::common::unbound(ctx)?;
+        }
         let (target, of_target) = if has("project_id") {
             let id = super::projects::path_project(ctx)?;
             (Target::Project(id), cloud.projects.get(&id).map(|p| p.domain))
@@ -76,7 +80,7 @@ impl Asked {
         let role = ctx.cloud.roles.get(&grant.role);
         let tame = ctx.is_admin()
             || role.is_some_and(|r| match r.domain {
-                None => ["manager", "member", "reader"].contains(&r.name.as_str()),
+                None => super::roles::MANAGED.contains(&r.name.as_str()),
                 Some(domain) => Some(domain) == self.domains[1],
             });
         ensure(ctx, tame && self.domains.iter().all(|d| may_manage(ctx, *d)))

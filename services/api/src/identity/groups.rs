@@ -1,6 +1,6 @@
 //! Groups over HTTP. Source: identity api-ref, "Groups".
 
-use super::common::{Fields, ensure, link, list, may_manage, may_read, missing, path_id};
+use super::common::{Fields, ensure, link, list, listed, may_manage, may_read, missing, path_id};
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub fn view(ctx: &Ctx, group: &Group) -> Value {
 }
 
 async fn index(ctx: Ctx) -> Reply {
-    let seen = ctx.cloud.groups.values().filter(|g| may_read(&ctx, Some(g.domain)));
+    let seen = ctx.cloud.groups.values().filter(|g| listed(&ctx, Some(g.domain)));
     list(&ctx, "groups", seen.map(|g| view(&ctx, g)), &["name", "domain_id"])
 }
 
@@ -85,6 +85,7 @@ async fn delete(ctx: Ctx) -> Reply {
 async fn members(ctx: Ctx) -> Reply {
     let group = found(&ctx, may_read)?;
     let users = ctx.cloud.groups.members(&group.id).filter_map(|id| ctx.cloud.users.get(&id));
+    let users = users.filter(|u| listed(&ctx, Some(u.domain)));
     list(&ctx, "users", users.map(|u| super::users::view(&ctx, u)), &["name", "enabled"])
 }
 
@@ -100,6 +101,7 @@ async fn add(ctx: Ctx) -> Reply {
 async fn check(ctx: Ctx) -> Reply {
     let group = found(&ctx, may_read)?.id;
     let user: UserId = path_id(&ctx, "user_id", "user")?;
+    ensure(&ctx, may_read(&ctx, ctx.cloud.users.get(&user).map(|u| u.domain)))?;
     match ctx.cloud.groups.has_member(&group, &user) {
         true => Ok(Answer::no_content()),
         false => Err(Fault::not_found(format!("Could not find user {user} in group {group}."))),
@@ -109,6 +111,7 @@ async fn check(ctx: Ctx) -> Reply {
 async fn remove(ctx: Ctx) -> Reply {
     let group = found(&ctx, may_manage)?.id;
     let user: UserId = path_id(&ctx, "user_id", "user")?;
+    ensure(&ctx, may_manage(&ctx, ctx.cloud.users.get(&user).map(|u| u.domain)))?;
     ctx.run(RemoveMember { group, user }).await?;
     Ok(Answer::no_content())
 }

@@ -1,7 +1,7 @@
 //! Projects over HTTP. Source: identity api-ref, "Projects". A domain is also shown as a project with `is_domain`, as Keystone
 //! keeps it.
 
-use super::common::{Fields, ensure, link, list, may_manage, may_read, missing, path_id, with_extra};
+use super::common::{Fields, ensure, link, list, listed, may_manage, may_read, missing, path_id, with_extra};
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -58,7 +58,7 @@ fn domain_view(ctx: &Ctx, domain: &Domain) -> Value {
 async fn index(ctx: Ctx) -> Reply {
     let filters = ["name", "enabled", "domain_id", "parent_id"];
     if ctx.query.flag("is_domain")?.unwrap_or(false) {
-        let seen = ctx.cloud.domains.values().filter(|d| may_read(&ctx, Some(d.id)));
+        let seen = ctx.cloud.domains.values().filter(|d| listed(&ctx, Some(d.id)));
         return list(&ctx, "projects", seen.map(|d| domain_view(&ctx, d)), &filters[..2]);
     }
     let tags = |key: &str| -> Option<Vec<String>> { ctx.query.get(key).map(|v| v.split(',').map(str::to_owned).collect()) };
@@ -71,7 +71,7 @@ async fn index(ctx: Ctx) -> Reply {
             && not_all.as_ref().is_none_or(|t| !t.iter().all(has))
             && not_any.as_ref().is_none_or(|t| !t.iter().any(has))
     };
-    let seen = ctx.cloud.projects.values().filter(|p| may_read(&ctx, Some(p.domain)) && tagged(p));
+    let seen = ctx.cloud.projects.values().filter(|p| listed(&ctx, Some(p.domain)) && tagged(p));
     list(&ctx, "projects", seen.map(|p| view(&ctx, p)), &filters)
 }
 

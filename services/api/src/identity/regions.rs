@@ -1,6 +1,6 @@
 //! Regions over HTTP. Source: identity api-ref, "Regions".
 
-use super::common::{Fields, link, list, missing, with_extra};
+use super::common::{Fields, link, list, missing, unbound, with_extra};
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule};
 use serde_json::{Value, json};
 use strata_conductor::decide::catalog::{DefineRegion, RemoveCatalogEntry};
@@ -32,6 +32,7 @@ async fn index(ctx: Ctx) -> Reply {
 }
 
 async fn create(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let mut ask = Fields::of(&ctx, "region")?;
     let in_path = ctx.params.get("region_id").map(str::to_owned);
     let in_body = ask.text("id")?;
@@ -66,6 +67,7 @@ async fn show(ctx: Ctx) -> Reply {
 }
 
 async fn update(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let mut region = found(&ctx)?.clone();
     let mut ask = Fields::of(&ctx, "region")?;
     if let Some(description) = ask.nullable("description")? {
@@ -82,6 +84,7 @@ async fn update(ctx: Ctx) -> Reply {
 }
 
 async fn delete(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let id = RegionId(ctx.param("region_id").to_owned());
     ctx.run(RemoveCatalogEntry(CatalogEntry::Region(id))).await?;
     Ok(Answer::no_content())

@@ -1,6 +1,6 @@
 //! Roles and what they imply, over HTTP. Source: identity api-ref, "Roles".
 
-use super::common::{Fields, ensure, link, list, list_links, may_manage, may_read, missing, path_id};
+use super::common::{Fields, ensure, link, list, list_links, may_manage, missing, path_id, unbound};
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -8,8 +8,11 @@ use strata_conductor::decide::role::{CreateRole, DeleteRole, ImplyRole, RemoveIm
 use strata_events::{DomainId, RoleId};
 use strata_projections::cloud::role::Role;
 
-const READ: &[Who] = &[Who::Admin, Who::SystemReader, Who::DomainReader, Who::DomainManager];
+const READ: &[Who] = &[Who::Admin, Who::SystemReader, Who::DomainManager];
 const INFER: &[Who] = &[Who::Admin, Who::SystemReader];
+
+/// The roles that a domain's manager may give.
+pub const MANAGED: [&str; 3] = ["manager", "member", "reader"];
 
 pub fn routes(r: &mut Routes) {
     r.get("/v3/roles", index, Rule::of("identity:list_roles", READ));
@@ -41,10 +44,11 @@ async fn index(ctx: Ctx) -> Reply {
         Some(id) => Some(id.parse::<DomainId>().map_err(|_| missing(&ctx, "domain", id))?),
         None => None,
     };
-    if domain.is_some() {
-        ensure(&ctx, may_read(&ctx, domain))?;
-    }
-    list(&ctx, "roles", ctx.cloud.roles.of_domain(domain).map(|r| view(&ctx, r)), &["name"])
+    ensure(&ctx, domain.is_none() || ctx.caller()?.domain().is_none())?;
+    // A domain's manager sees the roles that it may give.
+    let bound = ctx.caller()?.domain().is_some();
+    let seen = ctx.cloud.roles.of_domain(domain).filter(|r| !bound || MANAGED.contains(&r.name.as_str()));
+    list(&ctx, "roles", seen.map(|r| view(&ctx, r)), &["name"])
 }
 
 fn found<'a>(ctx: &'a Ctx, parameter: &str) -> Result<&'a Arc<Role>, Fault> {
@@ -53,6 +57,7 @@ fn found<'a>(ctx: &'a Ctx, parameter: &str) -> Result<&'a Arc<Role>, Fault> {
 }
 
 async fn create(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let mut ask = Fields::of(&ctx, "role")?;
     let id = RoleId(crate::frame::new_uuid());
     let domain: Option<DomainId> = ask.id("domain_id", "domain")?.flatten();
@@ -71,13 +76,13 @@ async fn create(ctx: Ctx) -> Reply {
 
 async fn show(ctx: Ctx) -> Reply {
     let role = found(&ctx, "role_id")?;
-    if role.domain.is_some() {
-        ensure(&ctx, may_read(&ctx, role.domain))?;
-    }
+    let bound = ctx.caller()?.domain().is_some();
+    ensure(&ctx, !bound || (role.domain.is_none() && MANAGED.contains(&role.name.as_str())))?;
     Ok(Answer::ok(&json!({ "role": view(&ctx, role) })))
 }
 
 async fn update(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let role = found(&ctx, "role_id")?;
     let mut ask = Fields::of(&ctx, "role")?;
     if let Some(domain) = ask.id::<DomainId>("domain_id", "domain")?
@@ -93,6 +98,7 @@ async fn update(ctx: Ctx) -> Reply {
 }
 
 async fn delete(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     ctx.run(DeleteRole { id: path_id(&ctx, "role_id", "role")? }).await?;
     Ok(Answer::no_content())
 }
@@ -107,6 +113,7 @@ fn implied_of(ctx: &Ctx, role: &Role) -> Vec<Value> {
 }
 
 async fn implied(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let role = found(&ctx, "role_id")?;
     let inference = json!({ "prior_role": short(&ctx, role), "implies": implied_of(&ctx, role) });
     Ok(Answer::ok(&json!({ "role_inference": inference, "links": list_links(&ctx) })))
@@ -126,17 +133,20 @@ fn inference(ctx: &Ctx) -> Result<Value, Fault> {
 }
 
 async fn imply(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let (role, implied) = pair(&ctx)?;
     ctx.run(ImplyRole { role, implied }).await?;
     Ok(Answer::created(&inference(&ctx)?))
 }
 
 async fn implication(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     exists(&ctx)?;
     Ok(Answer::ok(&inference(&ctx)?))
 }
 
 async fn check(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     exists(&ctx)?;
     Ok(Answer::no_content())
 }
@@ -150,12 +160,14 @@ fn exists(ctx: &Ctx) -> Result<(), Fault> {
 }
 
 async fn unimply(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let (role, implied) = pair(&ctx)?;
     ctx.run(RemoveImplication { role, implied }).await?;
     Ok(Answer::no_content())
 }
 
 async fn inferences(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let priors = ctx.cloud.roles.values().filter(|r| ctx.cloud.roles.implied_by(&r.id).next().is_some());
     let views: Vec<Value> = priors.map(|r| json!({ "prior_role": short(&ctx, r), "implies": implied_of(&ctx, r) })).collect();
     Ok(Answer::ok(&json!({ "role_inferences": views, "links": list_links(&ctx) })))

@@ -1,6 +1,6 @@
 //! Services of the catalog over HTTP. Source: identity api-ref, "Service catalog and endpoints".
 
-use super::common::{Fields, link, list, missing, path_id, with_extra};
+use super::common::{Fields, link, list, missing, path_id, unbound, with_extra};
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
 use strata_conductor::decide::catalog::{DefineService, RemoveCatalogEntry};
@@ -35,6 +35,7 @@ fn view(ctx: &Ctx, service: &Service) -> Value {
 }
 
 async fn index(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     list(&ctx, "services", ctx.cloud.catalog.services.values().map(|s| view(&ctx, s)), &["type", "name"])
 }
 
@@ -48,6 +49,7 @@ fn kind(ask: &mut Fields) -> Result<Option<String>, Fault> {
 }
 
 async fn create(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let mut ask = Fields::of(&ctx, "service")?;
     let id = ServiceId(crate::frame::new_uuid());
     let service = Service {
@@ -69,10 +71,12 @@ fn found(ctx: &Ctx) -> Result<&Service, Fault> {
 }
 
 async fn show(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     Ok(Answer::ok(&json!({ "service": view(&ctx, found(&ctx)?) })))
 }
 
 async fn update(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let mut service = found(&ctx)?.clone();
     let mut ask = Fields::of(&ctx, "service")?;
     service.kind = kind(&mut ask)?.unwrap_or(service.kind);
@@ -89,6 +93,7 @@ async fn update(ctx: Ctx) -> Reply {
 }
 
 async fn delete(ctx: Ctx) -> Reply {
+    unbound(&ctx)?;
     let id = found(&ctx)?.id;
     ctx.run(RemoveCatalogEntry(CatalogEntry::Service(id))).await?;
     Ok(Answer::no_content())

@@ -1,6 +1,6 @@
 //! Users over HTTP. Source: identity api-ref, "Users". A password comes in, its hash goes on, and neither comes out.
 
-use super::common::{Fields, ensure, link, list, list_links, may_manage, may_read, missing, with_extra};
+use super::common::{Fields, ensure, link, list, list_links, listed, may_manage, may_read, missing, with_extra};
 use super::password;
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, Who};
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ pub fn view(ctx: &Ctx, user: &User) -> Value {
 }
 
 async fn index(ctx: Ctx) -> Reply {
-    let seen = ctx.cloud.users.values().filter(|u| may_read(&ctx, Some(u.domain)));
+    let seen = ctx.cloud.users.values().filter(|u| listed(&ctx, Some(u.domain)));
     list(&ctx, "users", seen.map(|u| view(&ctx, u)), &["name", "enabled", "domain_id"])
 }
 
@@ -177,7 +177,9 @@ async fn change_password(ctx: Ctx) -> Reply {
 
 async fn groups(ctx: Ctx) -> Reply {
     let user = visible(&ctx)?;
+    let own = user.id == ctx.caller()?.user;
     let groups = ctx.cloud.groups.of_user(&user.id).filter_map(|id| ctx.cloud.groups.get(&id));
+    let groups = groups.filter(|g| own || listed(&ctx, Some(g.domain)));
     list(&ctx, "groups", groups.map(|g| super::groups::view(&ctx, g)), &["name"])
 }
 
