@@ -70,8 +70,11 @@ impl Cloud {
 
     /// Plain HTTP as one of the users in the secrets.
     pub fn api(&self, user: &str) -> Api {
+        self.try_api(user).unwrap_or_else(|why| panic!("{user} can't log in: {why}"))
+    }
+    pub fn try_api(&self, user: &str) -> Result<Api, String> {
         let password = std::fs::read_to_string(self.data.join("secrets").join(format!("{user}-password"))).expect("the user's password");
-        Api::login(self.port, user, &password, user)
+        Api::try_login(self.port, user, &password, user)
     }
 
     /// The `openstack` client with one of the clouds in clouds.yaml.

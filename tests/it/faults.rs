@@ -81,18 +81,27 @@ fn kill(cloud: &Cloud, victim: &str) {
     let name = victim.split(',').next().unwrap();
     let pid = cloud.pid(name).unwrap_or_else(|| panic!("{name} is not running"));
     eprintln!("kill -9 {victim} ({pid})");
+    let supervisor = cloud.pid("supervisor").expect("the supervisor runs");
+    if victim == "nats, wiped" {
+        // So that the store is gone before the server is started again.
+        signal(supervisor, "STOP");
+    }
     signal(pid, "KILL");
     if victim == "nats, wiped" {
-        // Moved in one step, before the supervisor starts the server again.
-        let aside = cloud.data.join("nats/lost");
-        std::fs::rename(cloud.data.join("nats/jetstream"), &aside).expect("the store can be moved away");
-        std::fs::remove_dir_all(&aside).expect("and removed");
+        std::fs::remove_dir_all(cloud.data.join("nats/jetstream")).expect("the store can be removed");
+        signal(supervisor, "CONT");
     }
 }
 
 /// Creates and deletes servers until it is over; notes every answer.
 fn call(cloud: &Cloud, caller: usize, random: &mut Random, told: &Mutex<Told>, over: &AtomicBool, network: &str, image: &str) {
-    let api = cloud.api("demo");
+    // Before the first fault, and perhaps in the middle of it.
+    let api = loop {
+        match cloud.try_api("demo") {
+            Ok(api) => break api,
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    };
     let mut mine: Vec<String> = vec![];
     let mut n = 0;
     while !over.load(Ordering::Relaxed) {
@@ -133,7 +142,10 @@ fn call(cloud: &Cloud, caller: usize, random: &mut Random, told: &Mutex<Told>, o
 fn judge(cloud: &Cloud, told: &Told) {
     let mut api: Option<Api> = None;
     eventually("every server is ACTIVE or gone", Duration::from_secs(30), || {
-        let api = api.get_or_insert_with(|| cloud.api("demo"));
+        if api.is_none() {
+            api = Some(cloud.try_api("demo")?);
+        }
+        let Some(api) = &api else { return Err("nobody is logged in".into()) };
         let answer = api.send("GET", "/compute/v2.1/servers/detail", None).map_err(|e| e.to_string())?;
         if answer.status != 200 {
             return Err(answer.text());

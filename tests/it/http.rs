@@ -88,10 +88,19 @@ pub struct Api {
 impl Api {
     #[track_caller]
     pub fn login(port: u16, user: &str, password: &str, project: &str) -> Self {
-        let answer = authenticate(port, user, password, project).expect("the API answers").expect(201);
+        Self::try_login(port, user, password, project).unwrap_or_else(|why| panic!("{user} can't log in: {why}"))
+    }
+
+    /// The same while things are being broken: why there is no token.
+    pub fn try_login(port: u16, user: &str, password: &str, project: &str) -> Result<Self, String> {
+        let answer = authenticate(port, user, password, project).map_err(|e| e.to_string())?;
+        if answer.status != 201 {
+            return Err(format!("{} {}", answer.status, answer.text()));
+        }
         let body = answer.json();
         let id = |what: &str| body["token"][what]["id"].as_str().unwrap_or_default().to_string();
-        Self { port, token: answer.header("X-Subject-Token").expect("a token").into(), project: id("project"), user: id("user") }
+        let token = answer.header("X-Subject-Token").ok_or("the answer has no token")?.to_string();
+        Ok(Self { port, token, project: id("project"), user: id("user") })
     }
 
     /// One request; an error when no answer came.
