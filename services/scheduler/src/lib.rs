@@ -14,6 +14,9 @@ use strata_projections::cloud::instance::Instance;
 /// How long a server waits for a host that would take it but is down just now, in seconds.
 pub const PATIENCE_SECS: i64 = 60;
 
+/// How many times more servers a pass looks at than it decides on: it is bounded, however many wait.
+const LOOK_AHEAD: usize = 16;
+
 /// What shall become of a waiting server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
@@ -24,10 +27,13 @@ pub enum Verdict {
     Nowhere(BTreeMap<String, String>),
 }
 
-/// Decides for the servers that wait, the oldest first, at most so many. Each sees the ones before it as placed.
+/// Decides for the servers that wait, the oldest first, at most so many. Each sees the ones before it as placed. Those that
+/// must go on waiting are passed over, so that they don't hold up the ones behind them.
 pub fn schedule(cloud: &Cloud, now: Timestamp, at_most: usize) -> Vec<(InstanceId, Verdict)> {
     let mut fleet = Fleet::of(cloud);
-    cloud.instances.unplaced().take(at_most).map(|instance| (instance.id, fleet.choose(cloud, instance, now))).collect()
+    let looked_at = cloud.instances.unplaced().take(at_most.saturating_mul(LOOK_AHEAD));
+    let verdicts = looked_at.map(|instance| (instance.id, fleet.choose(cloud, instance, now)));
+    verdicts.filter(|(_, verdict)| *verdict != Verdict::Wait).take(at_most).collect()
 }
 
 /// The hosts, with what this pass has planned for them.

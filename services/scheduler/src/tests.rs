@@ -113,8 +113,16 @@ fn a_full_disabled_or_foreign_host_is_passed_over_with_its_reason() {
 #[test]
 fn a_host_that_is_down_is_waited_for_but_not_forever() {
     let cloud = given([host("a", 2048), HostEvent::HostLost { id: "a".into(), last_seen: NOW }.into(), server(1)]).cloud;
-    assert_eq!(schedule(&cloud, NOW, 1)[0].1, Verdict::Wait);
+    assert_eq!(schedule(&cloud, NOW, 1), []);
     nowhere(&schedule(&cloud, NOW.plus_secs(PATIENCE_SECS), 1)[0].1, "a", "is down");
+}
+
+#[test]
+fn who_waits_does_not_hold_up_those_behind() {
+    let lost = HostEvent::HostLost { id: "far-a".into(), last_seen: NOW }.into();
+    let waiting = (1..=3).map(|n| server_with(n, |s| s.zone = Some("far".into())));
+    let events = [host("far-a", 2048), lost, host("b", 2048)].into_iter().chain(waiting).chain([server(4)]);
+    assert_eq!(schedule(&given(events).cloud, NOW, 1), [(id(4), place("b"))]);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod server_metadata;
 mod server_tags;
 mod server_view;
 mod servers;
+mod times;
 mod versions;
 
 pub use secrets::Compute;

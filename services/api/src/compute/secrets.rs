@@ -41,6 +41,13 @@ impl Compute {
         Ok(id)
     }
 
+    /// Forgets a text that nothing names after all. One that stays by mistake is sealed, and harms nobody.
+    pub async fn forget(&self, ctx: &Ctx, id: SecretId) {
+        if let Err(e) = ctx.app.conductor.log().secrets().remove(id).await {
+            tracing::warn!(%id, "user data of a refused server could not be forgotten: {e}");
+        }
+    }
+
     /// The administrator's password of a server whose owner gave none: made from its id, so that it is stored nowhere.
     pub fn password(&self, id: &InstanceId) -> String {
         let inner = Sha256::new().chain_update(&self.passwords).chain_update(id.0.as_bytes()).finalize();

@@ -153,7 +153,13 @@ pub async fn create(ctx: Ctx) -> Reply {
         reservation: reservation.clone(),
     };
     let auto = command.disk_config_auto.unwrap_or(false);
-    ctx.run(command).await?;
+    if let Err(fault) = ctx.run(command).await {
+        // A refusal is certain; without an answer from the log the server may be there.
+        if let Some(id) = user_data.filter(|_| fault.status < 500) {
+            ctx.app.compute.forget(&ctx, id).await;
+        }
+        return Err(fault);
+    }
 
     if ask.return_reservation_id.as_ref().map_or(Ok(false), |v| boolean("return_reservation_id", v))? {
         return Ok(Answer::accepted(&serde_json::json!({ "reservation_id": reservation })));

@@ -25,9 +25,8 @@ pub async fn run(conductor: Conductor) {
         let cloud = conductor.latest();
         let verdicts = schedule(&cloud, now(), BATCH);
         let full = verdicts.len() == BATCH;
-        let asked = verdicts.into_iter().filter(|(_, v)| *v != Verdict::Wait).collect::<Vec<_>>();
-        let count = asked.len();
-        let done = futures_util::stream::iter(asked)
+        let count = verdicts.len();
+        let done = futures_util::stream::iter(verdicts)
             .map(|(id, verdict)| carry_out(&conductor, &cloud, id, verdict))
             .buffer_unordered(BATCH)
             .filter(|done| std::future::ready(*done))
@@ -35,7 +34,7 @@ pub async fn run(conductor: Conductor) {
             .await;
         if done < count {
             tokio::time::sleep(PAUSE).await;
-        } else if !full || count == 0 {
+        } else if !full {
             // An error means that the conductor has ended; the poll then only slows the loop down until we are dropped.
             let woken = tokio::time::timeout(POLL, commits.changed()).await;
             if matches!(woken, Ok(Err(_))) {
