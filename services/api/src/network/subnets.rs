@@ -122,7 +122,7 @@ fn service_types(types: Vec<Name>) -> Result<Vec<String>, Fault> {
     let types: Vec<String> = types.into_iter().map(|t| t.0).collect();
     for (i, t) in types.iter().enumerate() {
         // Any owner that a port may have: who, and what for.
-        if t.split_once(':').is_none_or(|(who, what)| who.is_empty() || what.is_empty()) {
+        if t.split_once(':').is_none_or(|(who, _)| who.is_empty()) {
             let message = format!("Subnet service type {t} does not correspond to a valid device owner.");
             return Err(Fault::bad_request(message).with_kind("InvalidSubnetServiceType"));
         }
