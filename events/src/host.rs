@@ -38,6 +38,8 @@ aggregate! {
         HostEnabled { id: HostName },
         /// An admin declared it down (or no more): Nova's forced_down.
         HostForcedDown { id: HostName, forced_down: bool },
+        /// An admin wrote down what there is to know of it.
+        HostDescribed { id: HostName, description: String },
         /// The host left for good; nothing was on it.
         HostRemoved { id: HostName },
     }

@@ -16,6 +16,7 @@ mod image;
 mod image_data;
 mod life;
 mod network;
+mod network_api;
 mod policy;
 mod replicas;
 mod tools;

@@ -57,6 +57,8 @@ pub struct Host {
     pub enabled: bool,
     pub disabled_reason: Option<String>,
     pub forced_down: bool,
+    /// An admin's words; empty at first.
+    pub description: String,
     pub joined_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -152,6 +154,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &HostEvent, stamp: &Stamp<'_>) -> 
                 enabled: known.as_ref().is_none_or(|h| h.enabled),
                 disabled_reason: known.as_ref().and_then(|h| h.disabled_reason.clone()),
                 forced_down: false,
+                description: known.as_ref().map(|h| h.description.clone()).unwrap_or_default(),
                 joined_at,
                 updated_at: stamp.at,
             };
@@ -170,6 +173,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &HostEvent, stamp: &Stamp<'_>) -> 
             h.disabled_reason = None;
         }),
         HostEvent::HostForcedDown { id, forced_down } => edit(id, &mut |h| h.forced_down = *forced_down),
+        HostEvent::HostDescribed { id, description } => edit(id, &mut |h| h.description = description.clone()),
         HostEvent::HostRemoved { id } => hosts.all.remove(id).map(drop),
     }
 }

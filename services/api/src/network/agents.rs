@@ -1,11 +1,13 @@
 //! Network agents over HTTP: each host has one network worker, which makes bridges, VXLANs and security rules there, and
 //! serves DHCP. Its state is the host's: it is alive as long as the host's lease holds.
 
+use super::attrs::{Flag, Name};
 use super::list::{At, Attr, Noun, list, one};
 use crate::frame::{Ctx, Fault, Reply, Routes, Rule};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use strata_conductor::decide::host::DescribeHost;
 use strata_events::Timestamp;
 use strata_projections::Cloud;
 use strata_projections::cloud::host::Host;
@@ -14,6 +16,8 @@ use uuid::Uuid;
 pub fn routes(r: &mut Routes) {
     r.get("/v2.0/agents", index, Rule::token("get_agent"));
     r.get("/v2.0/agents/{id}", show, Rule::token("get_agent"));
+    r.put("/v2.0/agents/{id}", update, Rule::admin("update_agent"));
+    r.delete("/v2.0/agents/{id}", delete, Rule::admin("delete_agent"));
 }
 
 const KIND: &str = "Linux bridge agent";
@@ -42,12 +46,40 @@ async fn index(ctx: Ctx) -> Reply {
     list(&ctx, &ctx.cloud, agents.iter())
 }
 
-async fn show(ctx: Ctx) -> Reply {
+fn find<'a>(ctx: &Ctx, cloud: &'a Cloud) -> Result<Agent<'a>, Fault> {
     let text = ctx.param("id");
-    let agents = all(&ctx, &ctx.cloud);
-    let found = agents.iter().find(|a| text.parse() == Ok(a.id));
     let missing = || Fault::not_found(format!("Agent {text} could not be found.")).with_kind("AgentNotFound");
-    one(&ctx, 200, &ctx.cloud, found.ok_or_else(missing)?)
+    all(ctx, cloud).into_iter().find(|a| text.parse() == Ok(a.id)).ok_or_else(missing)
+}
+
+async fn show(ctx: Ctx) -> Reply {
+    one(&ctx, 200, &ctx.cloud, &find(&ctx, &ctx.cloud)?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ask {
+    admin_state_up: Option<Flag>,
+    description: Option<Name>,
+}
+
+async fn update(ctx: Ctx) -> Reply {
+    let agent = find(&ctx, &ctx.cloud)?;
+    let ask: Ask = ctx.body("agent")?;
+    let host = agent.host.name.clone();
+    if ask.admin_state_up == Some(Flag(false)) {
+        return Err(Fault::conflict(format!(
+            "The network worker of {host} can't be set down alone: disable the compute service of {host}."
+        )));
+    }
+    let description = ask.description.map_or_else(|| agent.host.description.clone(), |t| t.0);
+    let done = ctx.carry_out(DescribeHost { host, description }).await?;
+    one(&ctx, 200, &done.cloud, &find(&ctx, &done.cloud)?)
+}
+
+async fn delete(ctx: Ctx) -> Reply {
+    let host = &find(&ctx, &ctx.cloud)?.host.name;
+    Err(Fault::conflict(format!("The network worker of {host} is a part of it: it goes when the host is removed.")))
 }
 
 #[derive(Serialize)]
@@ -110,7 +142,7 @@ impl Noun for Agent<'_> {
             created_at: spaced(self.host.joined_at),
             started_at: spaced(self.host.joined_at),
             heartbeat_timestamp: spaced(self.seen),
-            description: None,
+            description: Some(self.host.description.as_str()).filter(|d| !d.is_empty()),
             configurations: json!({
                 "tunnel_types": ["vxlan"],
                 "tunneling_ip": self.host.inventory.host_ip,

@@ -155,6 +155,21 @@ impl Command for ReturnHost {
     }
 }
 
+/// Writes down what there is to know of a host.
+#[derive(Debug, Clone)]
+pub struct DescribeHost {
+    pub host: HostName,
+    pub description: String,
+}
+
+impl Command for DescribeHost {
+    fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
+        let (id, description) = (self.host.clone(), self.description.clone());
+        let known = find(cloud, &self.host)?.description == description;
+        Ok(if known { vec![] } else { events![HostEvent::HostDescribed { id, description }] })
+    }
+}
+
 fn find<'a>(cloud: &'a Cloud, host: &HostName) -> Result<&'a Host, Refusal> {
     let host = cloud.hosts.get(host).ok_or_else(|| Refusal::not_found("Compute host", host).with_kind("ComputeHostNotFound"))?;
     Ok(host)
