@@ -20,18 +20,19 @@ pub struct Keypair {
 /// The live keypairs.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Keypairs {
-    all: Table<(UserId, String), Keypair>,
+    /// Names are shared, so that copying a node of the table copies no text.
+    all: Table<(UserId, Arc<str>), Keypair>,
 }
 
 impl Keypairs {
     pub fn get(&self, user: &UserId, name: &str) -> Option<&Arc<Keypair>> {
-        self.all.get(&(*user, name.to_owned()))
+        self.all.get(&(*user, name.into()))
     }
     /// One user's, by name: the order that the API pages by.
     pub fn of(&self, user: &UserId) -> impl Iterator<Item = &Arc<Keypair>> {
-        self.all.range((*user, String::new())..).take_while(move |((u, _), _)| u == user).map(|(_, k)| k)
+        self.all.range((*user, Arc::from(""))..).take_while(move |((u, _), _)| u == user).map(|(_, k)| k)
     }
-    pub(crate) fn table(&self) -> &Table<(UserId, String), Keypair> {
+    pub(crate) fn table(&self) -> &Table<(UserId, Arc<str>), Keypair> {
         &self.all
     }
     pub fn values(&self) -> impl Iterator<Item = &Arc<Keypair>> {
@@ -43,7 +44,7 @@ pub(super) fn apply(cloud: &mut Cloud, event: &KeypairEvent, stamp: &Stamp<'_>) 
     let all = &mut cloud.keypairs.all;
     match event {
         KeypairEvent::KeypairImported { id: _, user, name, kind, public_key, fingerprint } => all.add(
-            (*user, name.clone()),
+            (*user, name.as_str().into()),
             Keypair {
                 user: *user,
                 name: name.clone(),
@@ -53,6 +54,6 @@ pub(super) fn apply(cloud: &mut Cloud, event: &KeypairEvent, stamp: &Stamp<'_>) 
                 created_at: stamp.at,
             },
         ),
-        KeypairEvent::KeypairDeleted { id: _, user, name } => all.remove(&(*user, name.clone())).map(drop),
+        KeypairEvent::KeypairDeleted { id: _, user, name } => all.remove(&(*user, name.as_str().into())).map(drop),
     }
 }

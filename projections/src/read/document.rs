@@ -26,6 +26,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::sync::Arc;
 use strata_events::assignment::{Assignee, Target};
 use strata_events::*;
 
@@ -57,7 +58,7 @@ named![
     TrustId,
     UserId,
 ];
-impl Named for (UserId, String) {
+impl Named for (UserId, Arc<str>) {
     fn name(&self) -> String {
         KeypairRef::new(&self.0, &self.1).0
     }

@@ -24,68 +24,99 @@ const MAX_ID: usize = 2_000;
 /// or the other's, is wrong, and following it would only spread the error.
 const SKEW_MICROS: i64 = 5_000_000;
 
-/// What a batch of commands leads to.
+/// What a batch of commands leads to, on top of a state that need not be committed yet.
 pub(crate) struct Decided {
+    base: Arc<Cloud>,
     pub cloud: Arc<Cloud>,
     pub batch: Batch,
+    pub asks: Vec<Ask>,
     /// For each command, which of the batch's events are its own.
     pub outcomes: Vec<Result<Range<usize>, Failure>>,
+    bytes: usize,
+    /// Commands whose events could not apply, and why.
+    poisoned: Vec<(usize, String)>,
 }
 
-/// Decides as many of the commands as fit; there is an outcome for each of those, which are the first.
-pub(crate) fn decide(cloud: &Arc<Cloud>, head: Head, asks: &[Ask]) -> Decided {
-    let mut poisoned = vec![];
-    loop {
-        match attempt(cloud, head, asks, &poisoned) {
-            Ok(decided) => return decided,
-            // The rules yielded events that the state does not take: an error of the program, found before it is in the log.
-            // The state is spoilt, so all is decided again without that command.
-            Err((index, why)) => {
-                tracing::error!(command = ?asks[index].command, %why, "a command's events cannot apply: it is refused");
-                poisoned.push((index, why));
-            }
-        }
+impl Decided {
+    /// Nothing yet, on this state.
+    pub fn on(cloud: Arc<Cloud>, head: Head) -> Self {
+        Decided { base: cloud.clone(), cloud, batch: Batch::new(head), asks: vec![], outcomes: vec![], bytes: 0, poisoned: vec![] }
     }
-}
 
-fn attempt(cloud: &Arc<Cloud>, head: Head, asks: &[Ask], poisoned: &[(usize, String)]) -> Result<Decided, (usize, String)> {
-    let mut cloud = cloud.clone();
-    let mut batch = Batch::new(head);
-    let mut outcomes = Vec::with_capacity(asks.len());
-    let mut bytes = 0;
-    for (index, ask) in asks.iter().enumerate() {
-        if bytes >= MAX_BYTES {
-            break;
-        }
-        if let Some((_, why)) = poisoned.iter().find(|(i, _)| *i == index) {
-            let refusal =
-                Refusal::new(Class::Unavailable, "InternalError", format!("This can't be done because of an error in Strata: {why}"));
-            outcomes.push(Err(Failure::Refused(refusal)));
-            continue;
-        }
-        let encoded = match ask.command.decide(&cloud, &ask.ctx).and_then(encode) {
-            Ok(encoded) => encoded,
-            Err(refusal) => {
-                outcomes.push(Err(Failure::Refused(refusal)));
-                continue;
+    pub fn is_full(&self) -> bool {
+        self.asks.len() >= MAX_BATCH || self.bytes >= MAX_BYTES
+    }
+
+    /// Decides as many of these commands as fit, the first ones first.
+    pub fn extend(&mut self, from: &mut Vec<Ask>) {
+        let mut waiting = std::mem::take(from).into_iter();
+        while !self.is_full()
+            && let Some(ask) = waiting.next()
+        {
+            let outcome = self.decide(&ask);
+            self.asks.push(ask);
+            match outcome {
+                Ok(outcome) => self.outcomes.push(outcome),
+                Err(why) => self.without(self.asks.len() - 1, why),
             }
+        }
+        from.extend(waiting);
+    }
+
+    /// Decides one command; an error means that the state is spoilt.
+    fn decide(&mut self, ask: &Ask) -> Result<Result<Range<usize>, Failure>, String> {
+        let encoded = match ask.command.decide(&self.cloud, &ask.ctx).and_then(encode) {
+            Ok(encoded) => encoded,
+            Err(refusal) => return Ok(Err(Failure::Refused(refusal))),
         };
-        let first = batch.entries.len();
+        let first = self.batch.entries.len();
         if !encoded.is_empty() {
             let actor: Arc<str> =
                 serde_json::to_string(&ask.ctx.actor).unwrap_or_else(|e| unreachable!("an actor is plain data: {e}")).into();
-            let state = Arc::make_mut(&mut cloud);
+            let state = Arc::make_mut(&mut self.cloud);
             for (event, body) in encoded {
-                bytes += body.len();
+                self.bytes += body.len();
                 let stream = event.stream();
                 let recorded = Arc::new(record(state, &ask.ctx, &stream, event));
-                state.apply(&recorded).map_err(|e| (index, e.to_string()))?;
-                batch.push(recorded, stream.id, actor.clone(), body);
+                state.apply(&recorded).map_err(|e| e.to_string())?;
+                self.batch.push(recorded, stream.id, actor.clone(), body);
             }
         }
-        outcomes.push(Ok(first..batch.entries.len()));
+        Ok(Ok(first..self.batch.entries.len()))
     }
-    Ok(Decided { cloud, batch, outcomes })
+
+    /// The rules yielded events that the state does not take: an error of the program, found before it is in the log. All
+    /// is decided again without that command.
+    fn without(&mut self, index: usize, why: String) {
+        tracing::error!(command = ?self.asks[index].command, %why, "a command's events cannot apply: it is refused");
+        self.poisoned.push((index, why));
+        let asks = std::mem::take(&mut self.asks);
+        'again: loop {
+            self.cloud = self.base.clone();
+            self.batch = Batch::new(self.batch.after);
+            self.bytes = 0;
+            self.outcomes.clear();
+            for (index, ask) in asks.iter().enumerate() {
+                let outcome = match self.poisoned.iter().find(|(i, _)| *i == index) {
+                    Some((_, why)) => Ok(Err(Failure::Refused(broken(why)))),
+                    None => self.decide(ask),
+                };
+                match outcome {
+                    Ok(outcome) => self.outcomes.push(outcome),
+                    Err(why) => {
+                        self.poisoned.push((index, why));
+                        continue 'again;
+                    }
+                }
+            }
+            break;
+        }
+        self.asks = asks;
+    }
+}
+
+fn broken(why: &str) -> Refusal {
+    Refusal::new(Class::Unavailable, "InternalError", format!("This can't be done because of an error in Strata: {why}"))
 }
 
 /// Encodes a command's events, and refuses what is too large for the log.

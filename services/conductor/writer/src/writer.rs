@@ -1,9 +1,11 @@
 //! The writer: one task, one connection. A turn locks the head, folds in what others appended, decides every command that
 //! waits, inserts all events and commits; then it answers. Two round trips and one fsync a turn, however many commands.
+//! While Postgres commits, the commands that come are decided ahead, on the state that is being committed; that holds if the
+//! head is still there when it is locked next, else they are decided again.
 //!
 //! When the outcome of a commit is not known, nobody is answered until the log itself has told it (invariant 9).
 
-use crate::batch::{Decided, MAX_BATCH, decide};
+use crate::batch::{Decided, MAX_BATCH};
 use crate::handle::{Done, Failure};
 use crate::tip::{Fatal, Shared, Trouble};
 use std::sync::Arc;
@@ -23,6 +25,8 @@ pub(crate) struct Ask {
 
 /// No statement takes this long on a Postgres that works.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// So many commands are decided between two looks at the connection.
+const AT_ONCE: usize = 32;
 const BACKOFF: [u64; 6] = [10, 50, 100, 200, 400, 800];
 
 pub(crate) struct Writer {
@@ -30,17 +34,19 @@ pub(crate) struct Writer {
     queue: mpsc::Receiver<Ask>,
     /// Taken from the queue, not yet decided.
     asks: Vec<Ask>,
+    /// Decided on top of what was committed last.
+    ahead: Option<Decided>,
     session: Option<Session>,
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Ask>) -> Self {
-        Writer { shared, queue, asks: Vec::new(), session: None }
+        Writer { shared, queue, asks: Vec::new(), ahead: None, session: None }
     }
 
     pub async fn run(mut self) {
         loop {
-            if self.asks.is_empty() && self.queue.recv_many(&mut self.asks, MAX_BATCH).await == 0 {
+            if self.asks.is_empty() && self.ahead.is_none() && self.queue.recv_many(&mut self.asks, MAX_BATCH).await == 0 {
                 return;
             }
             if let Err(fatal) = self.turn().await {
@@ -60,11 +66,17 @@ impl Writer {
 
     async fn turn(&mut self) -> Result<(), Fatal> {
         let Some((cloud, head)) = self.hold_head().await? else { return Ok(()) };
+        let mut decided = match self.ahead.take() {
+            Some(ahead) if ahead.batch.after == head => ahead,
+            other => {
+                self.give_back(other);
+                Decided::on(cloud, head)
+            }
+        };
         self.take();
-        let Decided { cloud, batch, outcomes } = decide(&cloud, head, &self.asks);
-        let asks: Vec<Ask> = self.asks.drain(..outcomes.len()).collect();
-        if batch.entries.is_empty() {
-            answer(asks, outcomes, &cloud, &batch);
+        decided.extend(&mut self.asks);
+        if decided.batch.entries.is_empty() {
+            answer(decided);
             if let Some(session) = &self.session
                 && session.release().await.is_err()
             {
@@ -72,19 +84,26 @@ impl Writer {
             }
             return Ok(());
         }
-        match self.commit(&batch).await? {
+        match self.commit(&decided).await? {
             Ok(()) => {
-                let events: Vec<_> = batch.entries.iter().map(|e| e.recorded.clone()).collect();
-                self.shared.tip.advance(&events, cloud.clone(), batch.head, true);
-                answer(asks, outcomes, &cloud, &batch);
+                let events: Vec<_> = decided.batch.entries.iter().map(|e| e.recorded.clone()).collect();
+                self.shared.tip.advance(&events, decided.cloud.clone(), decided.batch.head, true);
+                answer(decided);
             }
             Err(why) => {
-                for ask in asks {
+                for ask in decided.asks {
                     let _ = ask.tell.send(Err(Failure::Unavailable(why.clone())));
                 }
             }
         }
         Ok(())
+    }
+
+    /// What was decided ahead does not hold: its commands wait again, before the others.
+    fn give_back(&mut self, ahead: Option<Decided>) {
+        if let Some(ahead) = ahead {
+            self.asks.splice(0..0, ahead.asks);
+        }
     }
 
     /// Locks the head and folds in what came before it. None when nobody waits any more.
@@ -96,6 +115,8 @@ impl Writer {
                 Err(Trouble::Fatal(fatal)) => return Err(fatal),
                 Err(Trouble::Away(e)) => {
                     self.session = None;
+                    let ahead = self.ahead.take();
+                    self.give_back(ahead);
                     if tries > 0 {
                         tracing::warn!(error = %e, "the log can't be reached; trying again");
                     }
@@ -132,13 +153,44 @@ impl Writer {
         }
     }
 
-    /// Commits. The inner error means that the batch is wholly absent, and stays so.
-    async fn commit(&mut self, batch: &Batch) -> Result<Result<(), String>, Fatal> {
+    /// Commits, and decides ahead meanwhile. The inner error means that the batch is wholly absent, and stays so.
+    async fn commit(&mut self, decided: &Decided) -> Result<Result<(), String>, Fatal> {
+        let batch = &decided.batch;
         let Some(session) = &self.session else { return Ok(Err("no connection".into())) };
-        let error = match in_time(session.append_and_commit(batch)).await {
-            Ok(()) => return Ok(Ok(())),
+        let mut ahead = Decided::on(decided.cloud.clone(), batch.head);
+        let outcome = {
+            let commit = in_time(session.append_and_commit(batch));
+            tokio::pin!(commit);
+            loop {
+                let waits = !self.asks.is_empty() || !self.queue.is_empty();
+                tokio::select! {
+                    biased;
+                    outcome = &mut commit => break outcome,
+                    // Lets the connection's own task send what there is to send before this one computes.
+                    () = tokio::task::yield_now(), if waits && !ahead.is_full() => {
+                        while self.asks.len() < AT_ONCE && let Ok(ask) = self.queue.try_recv() {
+                            self.asks.push(ask);
+                        }
+                        let later = self.asks.split_off(self.asks.len().min(AT_ONCE));
+                        ahead.extend(&mut self.asks);
+                        self.asks.extend(later);
+                    }
+                    more = self.queue.recv(), if !waits && !ahead.is_full() => match more {
+                        Some(ask) => self.asks.push(ask),
+                        None => break commit.await,
+                    },
+                }
+            }
+        };
+        let ahead = Some(ahead).filter(|ahead| !ahead.asks.is_empty());
+        let error = match outcome {
+            Ok(()) => {
+                self.ahead = ahead;
+                return Ok(Ok(()));
+            }
             Err(e) => e,
         };
+        self.give_back(ahead);
         if let LogError::Database(e) = &error
             && e.code().is_some_and(|c| c.code() == "23505")
         {
@@ -177,7 +229,8 @@ impl Writer {
     }
 }
 
-fn answer(asks: Vec<Ask>, outcomes: Vec<Result<std::ops::Range<usize>, Failure>>, cloud: &Arc<strata_projections::Cloud>, batch: &Batch) {
+fn answer(decided: Decided) {
+    let Decided { cloud, batch, asks, outcomes, .. } = decided;
     for (ask, outcome) in asks.into_iter().zip(outcomes) {
         // a caller that went away does not hear it
         let _ = ask.tell.send(outcome.map(|own| Done {

@@ -95,34 +95,45 @@ async fn a_command_whose_events_do_not_apply_harms_no_other() {
     check(&conductor).await;
 }
 
-/// Keeps the writer busy.
+/// Keeps the writer busy until it is let go.
 #[derive(Debug)]
-struct Slow;
+struct Slow {
+    begun: std::sync::mpsc::SyncSender<()>,
+    go: Arc<std::sync::Mutex<std::sync::mpsc::Receiver<()>>>,
+}
 impl Command for Slow {
     fn decide(&self, _: &Cloud, _: &Context) -> Decision {
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        self.begun.send(()).expect("the test waits");
+        self.go.lock().expect("lock").recv().expect("the test lets it go");
         Ok(vec![])
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_full_queue_is_busy_at_once() {
     let postgres = PrivatePostgres::start();
     let conductor = with(&postgres, Options { queue: 4, ..Options::default() }).await;
+    let (begun, has_begun) = std::sync::mpsc::sync_channel(1);
+    let (let_go, go) = std::sync::mpsc::sync_channel(1);
     let slow = tokio::spawn({
         let conductor = conductor.clone();
-        async move { run(&conductor, Slow).await }
+        async move { run(&conductor, Slow { begun, go: Arc::new(go.into()) }).await }
     });
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    let mut tasks = JoinSet::new();
+    tokio::task::spawn_blocking(move || has_begun.recv().expect("begun")).await.expect("begun");
+    // The writer decides: four more wait, and whoever comes then is told so.
+    let mut waiting = JoinSet::new();
     for i in 0..20 {
         let conductor = conductor.clone();
-        tasks.spawn(async move { run(&conductor, import(1, format!("{i}"))).await });
+        waiting.spawn(async move { run(&conductor, import(1, format!("{i}"))).await });
     }
-    let outcomes = tasks.join_all().await;
-    let busy = outcomes.iter().filter(|o| matches!(o, Err(Failure::Busy))).count();
-    assert_eq!((outcomes.iter().filter(|o| o.is_ok()).count(), busy), (4, 16));
+    let mut outcomes = vec![];
+    while outcomes.len() < 16 {
+        outcomes.push(waiting.join_next().await.expect("twenty").expect("no panic"));
+    }
+    assert!(outcomes.iter().all(|o| matches!(o, Err(Failure::Busy))), "{outcomes:?}");
+    let_go.send(()).expect("slow waits");
     slow.await.expect("slow").expect("slow");
+    assert!(waiting.join_all().await.iter().all(Result::is_ok), "those that waited are served");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,5 +169,4 @@ async fn a_replica_starts_from_a_snapshot_to_the_same_state() {
     let second = conductor(&postgres).await;
     assert_eq!(second.latest().digest(), first.latest().digest());
     check(&second).await;
-    let _ = Arc::new(first);
 }
