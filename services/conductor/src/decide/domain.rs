@@ -124,3 +124,108 @@ impl Command for DeleteDomain {
         Ok(events)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::bootstrap::Bootstrap;
+    use crate::decide::group::CreateGroup;
+    use crate::decide::project::CreateProject;
+    use crate::decide::role::CreateRole;
+    use crate::decide::user::CreateUser;
+    use crate::testing::{Given, given};
+    use crate::{Class, Command};
+    use strata_events::{GroupId, ProjectId, RoleId, Timestamp, UserId};
+    use uuid::Uuid;
+
+    const LAB: DomainId = DomainId(Uuid::from_u128(1));
+
+    fn and(cloud: Cloud, command: impl Command) -> Cloud {
+        Given { cloud, now: Timestamp(1) }.when(command).accepted()
+    }
+    fn create(enabled: bool) -> CreateDomain {
+        CreateDomain { id: LAB.0, name: "lab".into(), enabled, ..Default::default() }
+    }
+    fn project(id: u128, parent: Option<u128>) -> CreateProject {
+        CreateProject {
+            id: ProjectId(Uuid::from_u128(id)),
+            domain: LAB,
+            parent: parent.map(|p| ProjectId(Uuid::from_u128(p))),
+            name: id.to_string(),
+            description: String::new(),
+            enabled: true,
+            tags: vec![],
+            options: Map::new(),
+            extra: Map::new(),
+        }
+    }
+    fn cloud() -> Cloud {
+        let seed = Uuid::from_u128(9);
+        let first = Bootstrap { seed, region: "R".into(), admin_hash: String::new(), demo_hash: String::new() };
+        and(given([]).when(first).accepted(), create(true))
+    }
+
+    #[test]
+    fn an_enabled_domain_is_not_deleted() {
+        Given { cloud: cloud(), now: Timestamp(1) }.when(DeleteDomain { id: LAB }).refused(Class::Forbidden, "disable it first");
+    }
+
+    #[test]
+    fn the_default_domain_is_neither_disabled_nor_deleted() {
+        let off = UpdateDomain {
+            id: DomainId::DEFAULT,
+            name: None,
+            description: None,
+            enabled: Some(false),
+            tags: None,
+            options: None,
+            extra: Map::new(),
+        };
+        Given { cloud: cloud(), now: Timestamp(1) }.when(off).refused(Class::Forbidden, "default domain");
+        Given { cloud: cloud(), now: Timestamp(1) }
+            .when(DeleteDomain { id: DomainId::DEFAULT })
+            .refused(Class::Forbidden, "default domain");
+    }
+
+    #[test]
+    fn a_deleted_domain_takes_all_that_is_in_it_along_and_nothing_else() {
+        let before = cloud();
+        let mut after = before.clone();
+        for (id, parent) in [(10, None), (11, Some(10)), (12, Some(11)), (13, Some(10))] {
+            after = and(after, project(id, parent));
+        }
+        let user = CreateUser {
+            id: UserId(Uuid::from_u128(20)),
+            domain: LAB,
+            name: "alice".into(),
+            enabled: true,
+            description: None,
+            password_hash: None,
+            default_project: None,
+            options: Map::new(),
+            extra: Map::new(),
+        };
+        after = and(after, user);
+        after = and(after, CreateGroup { id: GroupId(Uuid::from_u128(21)), domain: LAB, name: "g".into(), description: String::new() });
+        let role =
+            CreateRole { id: RoleId(Uuid::from_u128(22)), name: "r".into(), domain: Some(LAB), description: None, options: Map::new() };
+        after = and(after, role);
+        let off =
+            UpdateDomain { id: LAB, name: None, description: None, enabled: Some(false), tags: None, options: None, extra: Map::new() };
+        after = and(and(after, off), DeleteDomain { id: LAB });
+        assert_eq!(after.users, before.users);
+        assert_eq!(after.projects, before.projects);
+        assert_eq!(after.groups, before.groups);
+        assert_eq!(after.roles, before.roles);
+        assert!(!after.domains.contains(&LAB));
+    }
+
+    #[test]
+    fn a_project_tree_has_a_bound() {
+        let mut cloud = cloud();
+        for (id, parent) in [(10, None), (11, Some(10)), (12, Some(11)), (13, Some(12))] {
+            cloud = and(cloud, project(id, parent));
+        }
+        Given { cloud, now: Timestamp(1) }.when(project(14, Some(13))).refused(Class::Forbidden, "hierarchy depth");
+    }
+}

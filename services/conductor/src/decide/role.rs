@@ -119,3 +119,52 @@ impl Command for RemoveImplication {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::bootstrap::Bootstrap;
+    use crate::testing::{Given, given};
+    use crate::{Class, Command};
+    use strata_events::Timestamp;
+    use uuid::Uuid;
+
+    fn first() -> Given {
+        let seed = Uuid::from_u128(9);
+        let first = Bootstrap { seed, region: "R".into(), admin_hash: String::new(), demo_hash: String::new() };
+        Given { cloud: given([]).when(first).accepted(), now: Timestamp(1) }
+    }
+    fn id(given: &Given, name: &str) -> RoleId {
+        given.cloud.roles.by_name(None, name).map(|r| r.id).unwrap_or_else(|| panic!("no role {name}"))
+    }
+    fn imply(given: &Given, role: &str, implied: &str) -> impl Command + use<> {
+        ImplyRole { role: id(given, role), implied: id(given, implied) }
+    }
+
+    #[test]
+    fn nothing_implies_admin() {
+        let given = first();
+        let ask = imply(&given, "service", "admin");
+        given.when(ask).refused(Class::Forbidden, "cannot be an implied role");
+    }
+
+    #[test]
+    fn implications_form_no_circle() {
+        let given = first();
+        let ask = imply(&given, "reader", "manager");
+        given.when(ask).refused(Class::Invalid, "circle");
+    }
+
+    #[test]
+    fn a_second_implication_changes_nothing() {
+        let given = first();
+        let ask = imply(&given, "manager", "member");
+        given.when(ask).then([]);
+    }
+
+    #[test]
+    fn a_name_is_taken_once_among_the_global_roles() {
+        let ask = CreateRole { id: RoleId(Uuid::from_u128(1)), name: "admin".into(), domain: None, description: None, options: Map::new() };
+        first().when(ask).refused(Class::Conflict, "Duplicate entry");
+    }
+}
