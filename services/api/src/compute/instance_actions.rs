@@ -1,20 +1,21 @@
 //! What was asked of a server, and how it went. Source: compute api-ref, "Servers actions (servers, os-instance-actions)".
 //! 2.51 events for owners, 2.58 updated_at and paging, 2.62 host of an event, 2.84 its details.
 
+use super::instance_history::History;
 use super::server_list::next_link;
 use super::server_view::host_id;
 use super::servers::find;
 use crate::frame::{Answer, Ctx, Fault, Microversion, Page, Reply, Routes, Rule};
 use serde_json::{Value, json};
 use strata_events::Timestamp;
-use strata_projections::cloud::instance::{Action, Instance, Step};
+use strata_projections::cloud::instance::{Action, Step};
 
 pub fn routes(r: &mut Routes) {
     r.get("/v2.1/servers/{id}/os-instance-actions", list, Rule::reader("os_compute_api:os-instance-actions:list"));
     r.get("/v2.1/servers/{id}/os-instance-actions/{request}", show, Rule::reader("os_compute_api:os-instance-actions:show"));
 }
 
-fn view(instance: &Instance, action: &Action, version: Microversion) -> Value {
+fn view(instance: &History, action: &Action, version: Microversion) -> Value {
     let mut view = json!({
         "action": action.action,
         "instance_uuid": instance.id,
@@ -30,7 +31,7 @@ fn view(instance: &Instance, action: &Action, version: Microversion) -> Value {
     view
 }
 
-fn event(ctx: &Ctx, instance: &Instance, action: &Action, step: &Step) -> Value {
+fn event(ctx: &Ctx, instance: &History, action: &Action, step: &Step) -> Value {
     let failed = step.result.as_deref() == Some("Error");
     let mut view = json!({
         "event": step.name,
@@ -53,8 +54,19 @@ fn event(ctx: &Ctx, instance: &Instance, action: &Action, step: &Step) -> Value 
     view
 }
 
+/// A server's history; from 2.21 on also that of one that is gone.
+async fn history(ctx: &Ctx) -> Result<History, Fault> {
+    let missing = match find(ctx, &ctx.cloud) {
+        Ok(instance) => return Ok(History::of(instance)),
+        Err(missing) => missing,
+    };
+    let gone = ctx.param("id").parse().ok().filter(|id| ctx.version >= Microversion(2, 21) && !ctx.cloud.instances.contains(id));
+    let Some(id) = gone else { return Err(missing) };
+    History::read(ctx, id).await?.filter(|h| ctx.sees(&h.project)).ok_or(missing)
+}
+
 async fn list(ctx: Ctx) -> Reply {
-    let instance = find(&ctx, &ctx.cloud)?;
+    let instance = &history(&ctx).await?;
     let paged = ctx.version >= Microversion(2, 58);
     let page = if paged { Page::of(&ctx.query, 1000)? } else { Page { limit: 1000, marker: None } };
     let time = |key: &str, minor: u16| {
@@ -77,7 +89,7 @@ async fn list(ctx: Ctx) -> Reply {
 }
 
 async fn show(ctx: Ctx) -> Reply {
-    let instance = find(&ctx, &ctx.cloud)?;
+    let instance = &history(&ctx).await?;
     let request = ctx.param("request");
     let action = instance.actions.iter().find(|a| a.request_id == request);
     let action = action.ok_or_else(|| Fault::not_found(format!("Action {request} not found")))?;

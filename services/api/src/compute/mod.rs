@@ -9,6 +9,7 @@ mod flavor_specs;
 mod flavors;
 mod hypervisors;
 mod instance_actions;
+mod instance_history;
 mod keypairs;
 mod limits;
 mod quota_sets;
