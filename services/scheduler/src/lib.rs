@@ -30,6 +30,10 @@ pub enum Verdict {
 /// Decides for the servers that wait, the oldest first, at most so many. Each sees the ones before it as placed. Those that
 /// must go on waiting are passed over, so that they don't hold up the ones behind them.
 pub fn schedule(cloud: &Cloud, now: Timestamp, at_most: usize) -> Vec<(InstanceId, Verdict)> {
+    if cloud.instances.unplaced().next().is_none() {
+        // The usual case: most commits leave nothing to place.
+        return vec![];
+    }
     let mut fleet = Fleet::of(cloud);
     let looked_at = cloud.instances.unplaced().take(at_most.saturating_mul(LOOK_AHEAD));
     let verdicts = looked_at.map(|instance| (instance.id, fleet.choose(cloud, instance, now)));
