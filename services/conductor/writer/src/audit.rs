@@ -16,8 +16,8 @@ const QUEUE: usize = 4_096;
 /// Records in one statement.
 const BATCH: usize = 500;
 /// So many refusals of one caller are recorded at once, and so many a second from then on.
-const BURST: f64 = 100.0;
-const PER_SECOND: f64 = 5.0;
+const BURST: f64 = 500.0;
+const PER_SECOND: f64 = 20.0;
 /// Callers remembered; past that those are forgotten who had not used up their share.
 const CALLERS: usize = 10_000;
 /// Bytes of a record's texts.
@@ -140,9 +140,9 @@ mod tests {
         let (queue, _calls) = mpsc::channel(1);
         let audit = Audit { queue, callers: Mutex::default() };
         let start = Instant::now();
-        assert_eq!((0..1000).filter(|_| audit.admit("mallory", start).is_some()).count(), 100);
+        assert_eq!((0..1000).filter(|_| audit.admit("mallory", start).is_some()).count(), 500);
         assert_eq!(audit.admit("alice", start), Some(0));
-        assert_eq!(audit.admit("mallory", start + Duration::from_secs(1)), Some(900));
+        assert_eq!(audit.admit("mallory", start + Duration::from_secs(1)), Some(500));
         assert_eq!(audit.admit("mallory", start + Duration::from_secs(1)), Some(0));
     }
 
