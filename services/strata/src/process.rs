@@ -102,10 +102,23 @@ fn boot() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().into()
 }
 
-/// The memory of a process that is its own or its share of what it shares (PSS), in KiB.
-pub fn memory(pid: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    text.lines().find_map(|l| l.strip_prefix("Pss:"))?.trim().strip_suffix("kB")?.trim().parse().ok()
+/// The memory of a process and of its children (PostgreSQL has one a connection), in KiB.
+pub fn memory_with_children(pid: u32) -> u64 {
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let children = all.filter_map(|e| e.file_name().to_str()?.parse().ok()).filter(|child| parent(*child) == Some(pid));
+    memory(pid) + children.map(memory).sum::<u64>()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat[stat.rfind(')')? + 1..].split_whitespace().nth(1)?.parse().ok()
+}
+
+/// What is a process's own or its share of what it shares (PSS), in KiB.
+pub fn memory(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let pss = text.lines().find_map(|l| l.strip_prefix("Pss:")).and_then(|l| l.trim().strip_suffix("kB"));
+    pss.and_then(|kib| kib.trim().parse().ok()).unwrap_or_default()
 }
 
 /// Who a process shall run as.
@@ -130,10 +143,17 @@ impl User {
     }
 }
 
+/// bytes
+const LARGE_LOG: u64 = 16 << 20;
+
 /// How the processes of a cloud are started: marked with its data directory, output into its log, and ended by the kernel
 /// with `on_orphaned` when the supervisor dies, however it dies.
 pub fn command(layout: &Layout, program: &Path, log: &str, on_orphaned: i32) -> Result<std::process::Command> {
     let file = layout.log_file(log);
+    // A log is turned over when its process is started: the last run's end is kept, and no disk fills up over the years.
+    if fs::metadata(&file).is_ok_and(|m| m.len() > LARGE_LOG) {
+        let _ = fs::rename(&file, file.with_extension("log.1"));
+    }
     let out = fs::OpenOptions::new().create(true).append(true).open(&file).with_context(|| format!("can't write {}", file.display()))?;
     let mut command = std::process::Command::new(program);
     command.env(DATA_VARIABLE, &layout.data).stdin(std::process::Stdio::null()).stderr(out.try_clone()?).stdout(out);

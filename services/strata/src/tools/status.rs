@@ -25,10 +25,14 @@ pub async fn run(layout: Layout) -> Result<()> {
         return Ok(());
     }
     out!("processes");
+    let mut sum = 0;
     for record in &running {
-        let memory = process::memory(record.pid).map(|k| format!("{:.1} MiB", k as f64 / 1024.0)).unwrap_or_default();
-        out!("  {:<12} pid {:<8} {memory}", record.name, record.pid);
+        // The services are children of the supervisor, and counted for themselves.
+        let kib = if record.name == "postgres" { process::memory_with_children(record.pid) } else { process::memory(record.pid) };
+        sum += kib;
+        out!("  {:<12} pid {:<8} {:>6.1} MiB", record.name, record.pid, kib as f64 / 1024.0);
     }
+    out!("  {:<25} {:>6.1} MiB in all", "", sum as f64 / 1024.0);
     let tool = Tool::open(layout).await?;
     let head = tool.log.head().await?;
     let cloud = tool.cloud().await?;
