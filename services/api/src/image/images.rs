@@ -32,6 +32,9 @@ async fn delete_none(ctx: Ctx) -> Reply {
 
 async fn index(ctx: Ctx) -> Reply {
     no_id(&ctx)?;
+    if ctx.caller()?.is_system() {
+        return Err(Fault::policy(ctx.service(), "get_images"));
+    }
     let (images, more) = list::page(&ctx)?;
     let link = |query: String| if query.is_empty() { "/v2/images".to_owned() } else { format!("/v2/images?{query}") };
     let rest = ctx.query.without(&["marker"]);

@@ -99,9 +99,10 @@ pub fn routes(r: &mut Routes) {
     members::routes(r);
 }
 
-/// Who is calling, for the rules.
+/// Who is calling, for the rules. A token for the system as a whole gives no rights over images, which belong to projects.
 fn asker(ctx: &Ctx) -> Asker {
-    Asker { project: ctx.caller.as_ref().and_then(|c| c.project()), admin: ctx.is_admin() }
+    let system = ctx.caller.as_ref().is_some_and(|c| c.is_system());
+    Asker { project: ctx.caller.as_ref().and_then(|c| c.project()), admin: ctx.is_admin() && !system }
 }
 
 /// The id in the path. What is no id names nothing.

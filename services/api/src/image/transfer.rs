@@ -269,7 +269,7 @@ async fn import(ctx: Ctx) -> Reply {
 
 async fn download(ctx: Ctx) -> Reply {
     let image = visible(&ctx)?;
-    if image.status == ImageStatus::Deactivated && !ctx.is_admin() {
+    if image.status == ImageStatus::Deactivated && !asker(&ctx).admin {
         return Err(Fault::forbidden("The requested image has been deactivated. Image data download is forbidden."));
     }
     let Some(data) = &image.data else { return Ok(Answer::no_content()) };

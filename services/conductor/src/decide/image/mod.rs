@@ -31,8 +31,9 @@ pub struct Asker {
 }
 
 impl Asker {
+    /// Images are seen from within a project; a token for anything else sees none, not even public ones.
     pub fn sees(&self, image: &Image) -> bool {
-        self.admin || image.visible_to(self.project.as_ref())
+        self.admin || self.project.as_ref().is_some_and(|p| image.visible_to(Some(p)))
     }
     pub fn owns(&self, image: &Image) -> bool {
         self.admin || self.project == Some(image.owner)
