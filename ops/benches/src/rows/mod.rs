@@ -1,0 +1,5 @@
+//! The rows of the table, by what they need to run.
+
+pub mod pure;
+pub mod whole;
+pub mod writer;

@@ -1,0 +1,242 @@
+//! What users do: request, delete, operate; and the ground that they stand on.
+
+use crate::host::Host;
+use crate::{Message, Simulation};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use strata_conductor::Command;
+use strata_conductor::decide::instance::{
+    DeleteInstance, NewInstance, NicAsk, NicTarget, OperateInstance, RequestInstances, WantedNetworks,
+};
+use strata_conductor::{Context, Decision};
+use strata_events::flavor::FlavorEvent;
+use strata_events::host::{HostEvent, Inventory};
+use strata_events::image::{ImageAttributes, ImageEvent, Visibility};
+use strata_events::instance::Operation;
+use strata_events::network::{NetworkAttributes, NetworkEvent, Segment};
+use strata_events::project::ProjectEvent;
+use strata_events::quota::QuotaEvent;
+use strata_events::subnet::{Pool, SubnetAttributes, SubnetEvent};
+use strata_events::{Actor, DomainId, Event, FlavorId, HostName, ImageId, InstanceId, NetworkId, PortId, ProjectId, SubnetId, UserId};
+use strata_projections::Cloud;
+use uuid::Uuid;
+
+pub(crate) const PROJECT: ProjectId = ProjectId(Uuid::from_u128(0xa));
+const USER: UserId = UserId(Uuid::from_u128(0xb));
+const IMAGE: ImageId = ImageId(Uuid::from_u128(0xc));
+const NETWORK: NetworkId = NetworkId(Uuid::from_u128(0xd));
+const SUBNET: SubnetId = SubnetId(Uuid::from_u128(0xe));
+/// Fewer servers fit on the hosts than users ask for, now and then.
+const HOSTS: u32 = 3;
+
+/// Facts that are given.
+#[derive(Debug)]
+struct Facts(Vec<Event>);
+impl Command for Facts {
+    fn decide(&self, _: &Cloud, _: &Context) -> Decision {
+        Ok(self.0.clone())
+    }
+}
+
+impl Simulation {
+    pub(crate) fn ground(&mut self) {
+        let address = |last| IpAddr::from([10, 0, 0, last]);
+        let mut facts: Vec<Event> = vec![
+            ProjectEvent::ProjectCreated {
+                id: PROJECT,
+                domain: DomainId::DEFAULT,
+                parent: None,
+                name: "p".into(),
+                description: String::new(),
+                enabled: true,
+                tags: vec![],
+                extra: Default::default(),
+            }
+            .into(),
+            QuotaEvent::QuotaSet {
+                id: PROJECT,
+                limits: BTreeMap::from([
+                    ("compute.instances".into(), 40),
+                    ("compute.cores".into(), -1),
+                    ("compute.ram".into(), -1),
+                    ("network.port".into(), -1),
+                ]),
+            }
+            .into(),
+            FlavorEvent::FlavorCreated {
+                id: FlavorId("1".into()),
+                name: "small".into(),
+                description: None,
+                vcpus: 1,
+                ram: 512,
+                disk: 1,
+                ephemeral: 0,
+                swap: 0,
+                rxtx_factor: 1.0,
+                is_public: true,
+                extra_specs: BTreeMap::new(),
+            }
+            .into(),
+            ImageEvent::ImageCreated {
+                id: IMAGE,
+                owner: PROJECT,
+                attributes: ImageAttributes {
+                    name: None,
+                    visibility: Visibility::Public,
+                    protected: false,
+                    os_hidden: false,
+                    min_disk: 0,
+                    min_ram: 0,
+                    disk_format: Some("raw".into()),
+                    container_format: Some("bare".into()),
+                    tags: vec![],
+                    properties: Default::default(),
+                },
+            }
+            .into(),
+            ImageEvent::ImageActivated { id: IMAGE, size: 1, virtual_size: Some(1), checksum: "c".into(), sha512: "s".into() }.into(),
+            NetworkEvent::NetworkCreated {
+                id: NETWORK,
+                project: PROJECT,
+                segment: Segment::Vxlan { vni: 1 },
+                attributes: NetworkAttributes {
+                    name: "n".into(),
+                    description: String::new(),
+                    admin_state_up: true,
+                    shared: false,
+                    external: false,
+                    is_default: false,
+                    port_security_enabled: true,
+                    mtu: 1450,
+                    dns_domain: String::new(),
+                    availability_zone_hints: vec![],
+                    tags: vec![],
+                },
+            }
+            .into(),
+            SubnetEvent::SubnetCreated {
+                id: SUBNET,
+                project: PROJECT,
+                network: NETWORK,
+                cidr: "10.0.0.0/26".parse().unwrap_or_else(|_| unreachable!()),
+                ipv6_address_mode: None,
+                ipv6_ra_mode: None,
+                attributes: SubnetAttributes {
+                    name: String::new(),
+                    description: String::new(),
+                    gateway_ip: Some(address(1)),
+                    enable_dhcp: true,
+                    allocation_pools: vec![Pool { start: address(2), end: address(62) }],
+                    dns_nameservers: vec![],
+                    host_routes: vec![],
+                    dns_publish_fixed_ip: false,
+                    service_types: vec![],
+                    tags: vec![],
+                },
+            }
+            .into(),
+        ];
+        for n in 0..HOSTS {
+            let name = HostName(format!("h{n}"));
+            self.hosts.insert(name.clone(), Host::default());
+            let inventory = Inventory {
+                vcpus: 8,
+                memory: 4096,
+                disk: 100,
+                hypervisor_type: "simulated".into(),
+                hypervisor_version: 1,
+                cpu_arch: "x86_64".into(),
+                host_ip: "127.0.0.1".into(),
+            };
+            facts.push(HostEvent::HostJoined { id: name, public_key: format!("U{n}"), zone: "nova".into(), inventory }.into());
+        }
+        if let Err(e) = self.commit(0, Actor::service("test"), &Facts(facts)) {
+            panic!("{e}");
+        }
+    }
+
+    fn id(&mut self) -> Uuid {
+        self.next_id += 1;
+        uuid::Builder::from_random_bytes((self.next_id << 64 | u128::from(self.random.next())).to_be_bytes()).into_uuid()
+    }
+
+    /// Someone does something, by one of the replicas.
+    pub(crate) fn user(&mut self) -> Result<(), String> {
+        let replica = self.random.index(self.replicas.len());
+        let actor = Actor::User { user: USER, project: Some(PROJECT), from: "127.0.0.1".into() };
+        match self.random.below(10) {
+            0..5 => {
+                let id = InstanceId(self.id());
+                let request = self.request(id);
+                if let Some(Ok(())) = self.commit(replica, actor, &request)? {
+                    self.accepted.insert(id);
+                }
+            }
+            5..7 => {
+                let Some(id) = self.some_server() else { return Ok(()) };
+                if let Some(Ok(())) = self.commit(replica, actor, &DeleteInstance { id, admin: false })? {
+                    self.deleted.insert(id);
+                }
+            }
+            7..9 => {
+                let operations = [
+                    Operation::Start,
+                    Operation::Stop,
+                    Operation::RebootSoft,
+                    Operation::RebootHard,
+                    Operation::Pause,
+                    Operation::Unpause,
+                    Operation::Suspend,
+                    Operation::Resume,
+                ];
+                let Some(id) = self.some_server() else { return Ok(()) };
+                let operation = operations[self.random.index(operations.len())];
+                self.commit(replica, actor, &OperateInstance { id, operation, admin: false })?;
+            }
+            _ => {
+                let host = self.some_host();
+                self.mishap(&host);
+                let keys: Vec<_> = self.plans.keys().filter(|k| k.host() == host.0).cloned().collect();
+                for key in keys {
+                    self.send(Message::Planned(host.clone(), key));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn some_server(&mut self) -> Option<InstanceId> {
+        let alive: Vec<InstanceId> = self.accepted.difference(&self.deleted).copied().collect();
+        if alive.is_empty() { None } else { Some(alive[self.random.index(alive.len())]) }
+    }
+
+    fn request(&mut self, id: InstanceId) -> RequestInstances {
+        RequestInstances {
+            instances: vec![NewInstance { id, ports: vec![PortId(self.id())] }],
+            min_count: 1,
+            project: PROJECT,
+            user: USER,
+            admin: false,
+            name: "s".into(),
+            description: None,
+            hostname: None,
+            flavor: FlavorId("1".into()),
+            image: IMAGE,
+            key_name: None,
+            metadata: BTreeMap::new(),
+            tags: vec![],
+            networks: WantedNetworks::These(vec![NicAsk { target: NicTarget::Network { id: NETWORK, fixed_ip: None } }]),
+            security_groups: vec![],
+            config_drive: false,
+            user_data: None,
+            disk_config_auto: None,
+            access_ipv4: None,
+            access_ipv6: None,
+            zone: None,
+            wanted_host: None,
+            hints: Default::default(),
+            group: None,
+            reservation: "r".into(),
+        }
+    }
+}
