@@ -82,6 +82,15 @@ impl Simulation {
         self.check()
     }
 
+    /// How often each type of event stands in the log: what a run has exercised.
+    pub fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for recorded in &self.log {
+            *counts.entry(recorded.event.type_name()).or_insert(0) += 1;
+        }
+        counts
+    }
+
     fn step(&mut self) -> Result<(), String> {
         self.now = Timestamp(self.now.0 + self.random.below(50_000) as i64);
         match self.random.below(100) {

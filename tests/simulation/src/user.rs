@@ -9,6 +9,7 @@ use strata_conductor::decide::instance::{
     DeleteInstance, NewInstance, NicAsk, NicTarget, OperateInstance, RequestInstances, WantedNetworks,
 };
 use strata_conductor::{Context, Decision};
+use strata_events::domain::DomainEvent;
 use strata_events::flavor::FlavorEvent;
 use strata_events::host::{HostEvent, Inventory};
 use strata_events::image::{ImageAttributes, ImageEvent, Visibility};
@@ -17,7 +18,9 @@ use strata_events::network::{NetworkAttributes, NetworkEvent, Segment};
 use strata_events::project::ProjectEvent;
 use strata_events::quota::QuotaEvent;
 use strata_events::subnet::{Pool, SubnetAttributes, SubnetEvent};
-use strata_events::{Actor, DomainId, Event, FlavorId, HostName, ImageId, InstanceId, NetworkId, PortId, ProjectId, SubnetId, UserId};
+use strata_events::{
+    Actor, DomainId, Event, FlavorId, HostName, ImageId, InstanceId, NetworkId, PortId, ProjectId, SubnetId, Timestamp, UserId,
+};
 use strata_projections::Cloud;
 use uuid::Uuid;
 
@@ -42,6 +45,16 @@ impl Simulation {
     pub(crate) fn ground(&mut self) {
         let address = |last| IpAddr::from([10, 0, 0, last]);
         let mut facts: Vec<Event> = vec![
+            DomainEvent::DomainCreated {
+                id: DomainId::DEFAULT,
+                name: "Default".into(),
+                description: String::new(),
+                enabled: true,
+                options: Default::default(),
+                tags: vec![],
+                extra: Default::default(),
+            }
+            .into(),
             ProjectEvent::ProjectCreated {
                 id: PROJECT,
                 domain: DomainId::DEFAULT,
@@ -50,6 +63,7 @@ impl Simulation {
                 description: String::new(),
                 enabled: true,
                 tags: vec![],
+                options: Default::default(),
                 extra: Default::default(),
             }
             .into(),
@@ -92,6 +106,12 @@ impl Simulation {
                     tags: vec![],
                     properties: Default::default(),
                 },
+            }
+            .into(),
+            ImageEvent::ImageUploadStarted {
+                id: IMAGE,
+                upload: strata_events::UploadId(Uuid::from_u128(1)),
+                deadline: Timestamp(i64::MAX),
             }
             .into(),
             ImageEvent::ImageActivated { id: IMAGE, size: 1, virtual_size: Some(1), checksum: "c".into(), sha512: "s".into() }.into(),
