@@ -82,6 +82,11 @@ impl Simulation {
         self.check()
     }
 
+    /// The whole log of a run.
+    pub fn log(&self) -> &[Recorded] {
+        &self.log
+    }
+
     /// How often each type of event stands in the log: what a run has exercised.
     pub fn counts(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = BTreeMap::new();

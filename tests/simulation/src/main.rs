@@ -10,7 +10,14 @@ fn main() {
     };
     let first = first.and_then(Result::ok).unwrap_or(1);
     for seed in first..first + runs {
-        if let Err(why) = Simulation::new(seed).run(400) {
+        let mut simulation = Simulation::new(seed);
+        let outcome = simulation.run(400);
+        if std::env::var_os("STRATA_SIMULATION_LOG").is_some() {
+            for r in simulation.log() {
+                println!("{} {} {} {}", r.position, r.event.stream(), r.event.type_name(), r.event.encode());
+            }
+        }
+        if let Err(why) = outcome {
             eprintln!("seed {seed}: {why}");
             std::process::exit(1);
         }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use strata_conductor::Command;
 use strata_conductor::decide::instance::{
-    DeleteInstance, NewInstance, NicAsk, NicTarget, OperateInstance, RequestInstances, WantedNetworks,
+    DeleteInstance, NewInstance, NicAsk, NicTarget, OperateInstance, PortSeed, RequestInstances, WantedNetworks,
 };
+use strata_conductor::decide::security_group::DefaultGroupIds;
 use strata_conductor::{Context, Decision};
 use strata_events::domain::DomainEvent;
 use strata_events::flavor::FlavorEvent;
@@ -15,13 +16,16 @@ use strata_events::host::{HostEvent, Inventory};
 use strata_events::image::{ImageAttributes, ImageEvent, Visibility};
 use strata_events::instance::Operation;
 use strata_events::network::{NetworkAttributes, NetworkEvent, Segment};
+use strata_events::port::MacAddress;
 use strata_events::project::ProjectEvent;
 use strata_events::quota::QuotaEvent;
 use strata_events::subnet::{Pool, SubnetAttributes, SubnetEvent};
 use strata_events::{
-    Actor, DomainId, Event, FlavorId, HostName, ImageId, InstanceId, NetworkId, PortId, ProjectId, SubnetId, Timestamp, UserId,
+    Actor, DomainId, Event, FlavorId, HostName, ImageId, InstanceId, NetworkId, PortId, ProjectId, SecurityGroupId, SecurityGroupRuleId,
+    SubnetId, Timestamp, UserId,
 };
 use strata_projections::Cloud;
+use strata_projections::cloud::instance::State;
 use uuid::Uuid;
 
 pub(crate) const PROJECT: ProjectId = ProjectId(Uuid::from_u128(0xa));
@@ -161,7 +165,7 @@ impl Simulation {
             self.hosts.insert(name.clone(), Host::default());
             let inventory = Inventory {
                 vcpus: 8,
-                memory: 4096,
+                memory: 2560,
                 disk: 100,
                 hypervisor_type: "simulated".into(),
                 hypervisor_version: 1,
@@ -185,32 +189,29 @@ impl Simulation {
         let replica = self.random.index(self.replicas.len());
         let actor = Actor::User { user: USER, project: Some(PROJECT), from: "127.0.0.1".into() };
         match self.random.below(10) {
-            0..5 => {
+            0..3 => {
                 let id = InstanceId(self.id());
                 let request = self.request(id);
                 if let Some(Ok(())) = self.commit(replica, actor, &request)? {
                     self.accepted.insert(id);
                 }
             }
-            5..7 => {
+            3..4 => {
                 let Some(id) = self.some_server() else { return Ok(()) };
                 if let Some(Ok(())) = self.commit(replica, actor, &DeleteInstance { id, admin: false })? {
                     self.deleted.insert(id);
                 }
             }
-            7..9 => {
-                let operations = [
-                    Operation::Start,
-                    Operation::Stop,
-                    Operation::RebootSoft,
-                    Operation::RebootHard,
-                    Operation::Pause,
-                    Operation::Unpause,
-                    Operation::Suspend,
-                    Operation::Resume,
-                ];
+            4..9 => {
                 let Some(id) = self.some_server() else { return Ok(()) };
-                let operation = operations[self.random.index(operations.len())];
+                // Mostly what fits the state as this user last saw it.
+                let fitting: &[Operation] = match self.replicas[replica].cloud.instances.get(&id).map(|i| i.state) {
+                    Some(State::Stopped) => &[Operation::Start],
+                    Some(State::Paused) => &[Operation::Unpause, Operation::RebootHard],
+                    Some(State::Suspended) => &[Operation::Resume],
+                    _ => &[Operation::Stop, Operation::RebootSoft, Operation::RebootHard, Operation::Pause, Operation::Suspend],
+                };
+                let operation = fitting[self.random.index(fitting.len())];
                 self.commit(replica, actor, &OperateInstance { id, operation, admin: false })?;
             }
             _ => {
@@ -232,7 +233,10 @@ impl Simulation {
 
     fn request(&mut self, id: InstanceId) -> RequestInstances {
         RequestInstances {
-            instances: vec![NewInstance { id, ports: vec![PortId(self.id())] }],
+            instances: vec![NewInstance {
+                id,
+                ports: vec![PortSeed { id: PortId(self.id()), mac: MacAddress([0xfa, 0x16, 0x3e, 0, 0, 0]) }],
+            }],
             min_count: 1,
             project: PROJECT,
             user: USER,
@@ -247,6 +251,10 @@ impl Simulation {
             tags: vec![],
             networks: WantedNetworks::These(vec![NicAsk { target: NicTarget::Network { id: NETWORK, fixed_ip: None } }]),
             security_groups: vec![],
+            default_group: DefaultGroupIds {
+                group: SecurityGroupId(self.id()),
+                rules: std::array::from_fn(|_| SecurityGroupRuleId(self.id())),
+            },
             config_drive: false,
             user_data: None,
             disk_config_auto: None,

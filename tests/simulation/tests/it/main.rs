@@ -6,9 +6,9 @@ use strata_simulation::Simulation;
 #[test]
 fn every_schedule_converges_and_keeps_the_invariants() {
     let mut counts = BTreeMap::new();
-    for seed in 1..=300 {
+    for seed in 1..=200 {
         let mut simulation = Simulation::new(seed);
-        if let Err(why) = simulation.run(600) {
+        if let Err(why) = simulation.run(400) {
             panic!("seed {seed}: {why}");
         }
         for (event, n) in simulation.counts() {
