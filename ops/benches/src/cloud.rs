@@ -28,7 +28,7 @@ impl Cloud {
         let mut cloud =
             Self { strata: strata.to_owned(), data, port, token: String::new(), project: String::new(), password: String::new() };
         cloud.start(hosts)?;
-        let openrc = std::fs::read_to_string(cloud.data.join("openrc")).map_err(|e| format!("openrc: {e}"))?;
+        let openrc = std::fs::read_to_string(cloud.data.join("openrc-admin")).map_err(|e| format!("openrc-admin: {e}"))?;
         let value = |name: &str| {
             let line = openrc.lines().find_map(|l| l.trim_start_matches("export ").strip_prefix(&format!("{name}=")));
             line.map(|v| v.trim_matches(['"', '\'']).to_owned()).ok_or_else(|| format!("openrc has no {name}"))
