@@ -21,7 +21,7 @@ pub async fn measure(report: &mut Report) -> Result<(), String> {
     if ![wide(128), wide(512), lone.to_owned()].iter().any(|w| report.wants(w)) {
         return Ok(());
     }
-    let postgres = PrivatePostgres::start_durable();
+    let postgres = PrivatePostgres::with(&[]);
     strata_log::migrate(&postgres.url()).await.map_err(|e| e.to_string())?;
     let log = Log::connect(&LogConfig::new(postgres.url())).await.map_err(|e| e.to_string())?;
     let conductor = Conductor::start(log, Options { react: false, ..Options::default() }).await.map_err(|e| e.to_string())?;
