@@ -9,14 +9,20 @@ use std::time::{Duration, Instant};
 #[derive(Debug)]
 pub struct PrivatePostgres {
     dir: TempDir,
+    settings: Vec<String>,
     child: Option<Child>,
 }
 
 impl PrivatePostgres {
     /// Makes a cluster and waits until it answers.
     pub fn start() -> Self {
+        Self::with(&["fsync=off"])
+    }
+
+    /// The same with these settings; unless they say otherwise, it is as durable as a production server.
+    pub fn with(settings: &[&str]) -> Self {
         let dir = TempDir::new("pg");
-        let mut postgres = Self { dir, child: None };
+        let mut postgres = Self { dir, settings: settings.iter().map(ToString::to_string).collect(), child: None };
         if is_root() {
             run(Command::new("chown").arg("postgres:").arg(postgres.dir.path()));
         }
@@ -83,7 +89,10 @@ impl PrivatePostgres {
         let log = log.unwrap_or_else(|e| panic!("Postgres' log file: {e}"));
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(self.dir.path());
-        for setting in ["listen_addresses=", "fsync=off", "max_connections=60", "shared_buffers=32MB", "logging_collector=off"] {
+        for setting in ["listen_addresses=", "max_connections=60", "shared_buffers=32MB", "logging_collector=off"] {
+            command.arg("-c").arg(setting);
+        }
+        for setting in &self.settings {
             command.arg("-c").arg(setting);
         }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap_or_else(|e| panic!("Postgres: {e}"))

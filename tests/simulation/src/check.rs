@@ -90,7 +90,7 @@ impl Simulation {
                 }
             }
             for id in host.plugged.keys() {
-                if !cloud.ports.get(id).is_some_and(|p| p.binding.as_ref().is_some_and(|b| b.host == *name)) {
+                if cloud.ports.get(id).is_none_or(|p| p.binding.as_ref().is_none_or(|b| b.host != *name)) {
                     return Err(format!("2: port {id} is left on {name}"));
                 }
             }

@@ -120,7 +120,7 @@ impl Simulation {
 
     /// Something happens to a guest by itself.
     pub(crate) fn mishap(&mut self, name: &HostName) {
-        let n = self.random.next() as usize;
+        let n = self.random.draw() as usize;
         let Some(host) = self.hosts.get_mut(name) else { return };
         let len = host.domains.len().max(1);
         if let Some(domain) = host.domains.values_mut().nth(n % len).filter(|d| d.power == Power::Running) {

@@ -181,7 +181,7 @@ impl Simulation {
 
     fn id(&mut self) -> Uuid {
         self.next_id += 1;
-        uuid::Builder::from_random_bytes((self.next_id << 64 | u128::from(self.random.next())).to_be_bytes()).into_uuid()
+        uuid::Builder::from_random_bytes((self.next_id << 64 | u128::from(self.random.draw())).to_be_bytes()).into_uuid()
     }
 
     /// Someone does something, by one of the replicas.
