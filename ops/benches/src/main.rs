@@ -39,10 +39,10 @@ async fn main() {
     if let Err(e) = rows::writer::measure(&mut report).await {
         report.fail("writer", &e);
     }
-    if !args.no_cloud {
-        if let Err(e) = rows::whole::measure(&mut report, &args.strata).await {
-            report.fail("cloud", &e);
-        }
+    if !args.no_cloud
+        && let Err(e) = rows::whole::measure(&mut report, &args.strata).await
+    {
+        report.fail("cloud", &e);
     }
     print!("{}", report.table());
     if let Err(e) = std::fs::write(&args.json, report.json()) {
