@@ -109,8 +109,11 @@ impl Plain {
         client.batch_execute("CREATE TABLE strata.plain (LIKE strata.events INCLUDING ALL)").await?;
         let insert = client
             .prepare(
-                "INSERT INTO strata.plain SELECT position, 'keypair', id, 1, to_timestamp(0), actor::json, request, NULL, 'KeypairImported', 1::smallint, body::json, hash
-                 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bytea[]) AS e (position, id, actor, request, body, hash)",
+                "INSERT INTO strata.plain (position, stream_kind, stream_id, version, recorded_at, actor, request_id, caused_by, type, schema_version, body, hash)
+                 SELECT position, kind, id, version, at, actor::json, request, caused_by, type, schema_version, body::json, hash
+                 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::timestamptz[], $6::text[], $7::text[], $8::bigint[], $9::text[],
+                             $10::smallint[], $11::text[], $12::bytea[])
+                   AS e (position, kind, id, version, at, actor, request, caused_by, type, schema_version, body, hash)",
             )
             .await?;
         Ok(Self { client: Arc::new(client), insert })
@@ -132,7 +135,15 @@ impl Plain {
             })
             .collect();
         let hashes: Vec<Vec<u8>> = positions.iter().map(|p| p.to_be_bytes().repeat(4)).collect();
-        self.client.execute(&self.insert, &[&positions, &ids, &actors, &requests, &bodies, &hashes]).await.map(drop)
+        let kinds = vec!["keypair"; count];
+        let versions = vec![1i32; count];
+        let times = vec![std::time::SystemTime::now(); count];
+        let causes = vec![None::<i64>; count];
+        let types = vec!["KeypairImported"; count];
+        let schema_versions = vec![1i16; count];
+        let row: [&(dyn tokio_postgres::types::ToSql + Sync); 12] =
+            [&positions, &kinds, &ids, &versions, &times, &actors, &requests, &causes, &types, &schema_versions, &bodies, &hashes];
+        self.client.execute(&self.insert, &row).await.map(drop)
     }
 
     async fn next(&self) -> Result<i64, tokio_postgres::Error> {

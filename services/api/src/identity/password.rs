@@ -2,10 +2,11 @@
 //! time as a wrong password. Nothing here prints a password or a hash.
 
 use crate::frame::Fault;
-use argon2::Argon2;
-use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use argon2::password_hash::{Output, PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use argon2::{Argon2, Block, Params};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// No longer password is looked at.
@@ -13,8 +14,45 @@ pub const MAX_LENGTH: usize = 4096;
 /// How many may wait for each core; more get 503. At some 20 ms each, the last waits under a second.
 const WAITING_PER_CORE: usize = 32;
 
+/// How long memory is kept after the last password check.
+const KEPT: Duration = Duration::from_secs(5);
+
+/// The memory that argon2id works in: 19 MiB a core. Getting it from the system anew each time costs a third of a check, so it
+/// is kept while logins come, and given back when they stop.
+#[derive(Default)]
+struct Scratch {
+    free: Mutex<Vec<Vec<Block>>>,
+    used: AtomicBool,
+    watched: AtomicBool,
+}
+
+impl Scratch {
+    fn take(&self) -> Vec<Block> {
+        self.used.store(true, Ordering::Relaxed);
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+    fn put(&self, blocks: Vec<Block>) {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(blocks);
+    }
+    /// Sees to it that the memory is given back once nobody has used it for a while.
+    fn watch(self: &Arc<Self>) {
+        if self.watched.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let scratch = self.clone();
+        tokio::spawn(async move {
+            while scratch.used.swap(false, Ordering::AcqRel) {
+                tokio::time::sleep(KEPT).await;
+            }
+            scratch.watched.store(false, Ordering::Release);
+            scratch.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        });
+    }
+}
+
 /// Where hashes are made and checked.
 pub struct Passwords {
+    scratch: Arc<Scratch>,
     cores: Arc<Semaphore>,
     waiting: AtomicUsize,
     most: usize,
@@ -34,6 +72,7 @@ impl Passwords {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
         let nobody = crate::frame::new_uuid().simple().to_string();
         Self {
+            scratch: Arc::default(),
             cores: Arc::new(Semaphore::new(cores)),
             waiting: AtomicUsize::new(0),
             most: cores * WAITING_PER_CORE,
@@ -45,7 +84,9 @@ impl Passwords {
     pub async fn check(&self, hash: Option<String>, password: String) -> Result<bool, Fault> {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.dummy.clone());
-        let right = self.work(move || verify_now(&hash, &password)).await?;
+        let scratch = self.scratch.clone();
+        scratch.watch();
+        let right = self.work(move || verify_now(&hash, &password, &scratch)).await?;
         Ok(right && known)
     }
 
@@ -81,11 +122,35 @@ pub fn hash_now(password: &str) -> String {
     hash.unwrap_or_else(|e| unreachable!("the default parameters are valid, and no password is too long for them: {e}")).to_string()
 }
 
-fn verify_now(hash: &str, password: &str) -> bool {
+fn verify_now(hash: &str, password: &str, scratch: &Scratch) -> bool {
     let fits = password.len() <= MAX_LENGTH;
     let password = if fits { password } else { "" };
     let Ok(hash) = PasswordHash::new(hash) else { return false };
-    Argon2::default().verify_password(password.as_bytes(), &hash).is_ok() && fits
+    let right = match verify_in(&hash, password, scratch) {
+        Some(right) => right,
+        // A hash with parts that are not looked at here (a key id, associated data): the library knows them all.
+        None => Argon2::default().verify_password(password.as_bytes(), &hash).is_ok(),
+    };
+    right && fits
+}
+
+/// The check in kept memory. None: the hash is not of the kind that Strata makes.
+fn verify_in(hash: &PasswordHash<'_>, password: &str, scratch: &Scratch) -> Option<bool> {
+    let params = Params::try_from(hash).ok().filter(|p| p.keyid().is_empty() && p.data().is_empty())?;
+    let version = hash.version?.try_into().ok()?;
+    let (expected, salt) = (hash.hash?, hash.salt?);
+    let mut bytes = [0; 64];
+    let salt = salt.decode_b64(&mut bytes).ok()?;
+    let blocks_needed = params.block_count();
+    let argon2 = Argon2::new(argon2::Algorithm::try_from(hash.algorithm).ok()?, version, params);
+    let mut blocks = scratch.take();
+    blocks.resize(blocks_needed, Block::default());
+    let made = Output::init_with(expected.len(), |out| {
+        argon2.hash_password_into_with_memory(password.as_bytes(), salt, out, &mut blocks).map_err(Into::into)
+    });
+    scratch.put(blocks);
+    // Output compares in constant time.
+    made.ok().map(|made| made == expected)
 }
 
 #[cfg(test)]
@@ -100,6 +165,28 @@ mod tests {
         assert!(passwords.check(Some(hash.clone()), "correct horse".into()).await.unwrap());
         assert!(!passwords.check(Some(hash), "battery staple".into()).await.unwrap());
         assert!(!passwords.check(None, "correct horse".into()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn kept_memory_gives_the_library_s_answers() {
+        let scratch = Scratch::default();
+        let hash = hash_now("correct horse");
+        let parsed = PasswordHash::new(&hash).unwrap();
+        for _ in 0..3 {
+            assert_eq!(verify_in(&parsed, "correct horse", &scratch), Some(true));
+            assert_eq!(verify_in(&parsed, "battery staple", &scratch), Some(false));
+        }
+        assert_eq!(scratch.free.lock().unwrap().len(), 1, "the memory was used again and again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_is_given_back_when_logins_stop() {
+        let passwords = Passwords::start();
+        passwords.scratch.put(vec![Block::default()]);
+        passwords.scratch.used.store(true, Ordering::Relaxed);
+        passwords.scratch.watch();
+        tokio::time::sleep(KEPT * 3).await;
+        assert!(passwords.scratch.free.lock().unwrap().is_empty());
     }
 
     #[tokio::test]
