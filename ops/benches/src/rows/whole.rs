@@ -14,7 +14,7 @@ const A_WHILE: Duration = Duration::from_secs(3);
 
 pub async fn measure(report: &mut Report, strata: &Path) -> Result<(), String> {
     let names = ["POST /servers", "accepted", "GET /servers", "GET /ports", "token", "network + subnet", "idle memory", "start on a log"];
-    if !names.iter().any(|n| report.wants(n) || n.contains(report.only())) {
+    if !names.iter().any(|n| report.wants(n) || n.contains(report.only()) || report.only().contains(n)) {
         return Ok(());
     }
     let cloud = Cloud::up(strata, HOSTS).await?;
