@@ -2,11 +2,17 @@
 set -euo pipefail
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-install_packages() {
-    local missing=() package
+# Those of ops/packages.txt that are not installed.
+missing_packages() {
+    local package
     while read -r package; do
-        [ "$(dpkg-query -Wf '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+        [ "$(dpkg-query -Wf '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || echo "$package"
     done < <(grep -v '^#' "$top/ops/packages.txt")
+}
+
+install_packages() {
+    local missing
+    mapfile -t missing < <(missing_packages)
     [ ${#missing[@]} -gt 0 ] || return 0
     [ "$(id -u)" = 0 ] || { echo "missing packages, and only root can install them: ${missing[*]}" >&2; exit 1; }
     echo "installing ${missing[*]} …"
@@ -24,7 +30,10 @@ install_packages() {
     export DEBIAN_FRONTEND=noninteractive
     local log
     log=$(mktemp)
-    if ! { apt-get update -q && apt-get install -qy --no-install-recommends "${missing[@]}"; } > "$log" 2>&1; then
+    # Twice: apt removes a newer qemu-utils (a backport's) to install Debian's QEMU.
+    if ! { apt-get update -q && apt-get install -qy --no-install-recommends "${missing[@]}" &&
+        mapfile -t missing < <(missing_packages) &&
+        { [ ${#missing[@]} = 0 ] || apt-get install -qy --no-install-recommends "${missing[@]}"; }; } > "$log" 2>&1; then
         tail -n 20 "$log" >&2
         [ -z "$ours" ] || rm -f $policy
         echo "apt-get could not install them; the whole output: $log" >&2
