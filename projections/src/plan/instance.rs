@@ -5,6 +5,7 @@ use crate::Cloud;
 use crate::cloud::instance::{Instance, Wanted};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use strata_events::host::HostEvent;
 use strata_events::instance::{InstanceEvent, Size};
 use strata_events::port::MacAddress;
 use strata_events::{HostName, ImageId, InstanceId, NetworkId, PortId, ProjectId, SecretId, UserId};
@@ -59,6 +60,12 @@ pub struct InstancePlan {
     pub config_drive: bool,
     pub user_data: Option<SecretId>,
     pub nics: Vec<Nic>,
+    /// What the guest is told about itself and the host does nothing about: its zone, its place among those of one call,
+    /// that call's reservation, and the names of its security groups.
+    pub zone: String,
+    pub launch_index: u32,
+    pub reservation: String,
+    pub security_groups: Vec<String>,
 }
 
 pub(super) fn plan(cloud: &Cloud, host: &HostName, i: &Instance) -> (Key, Item) {
@@ -88,8 +95,25 @@ pub(super) fn plan(cloud: &Cloud, host: &HostName, i: &Instance) -> (Key, Item) 
         config_drive: i.spec.config_drive,
         user_data: i.spec.user_data,
         nics: nics.map(|p| Nic { port: p.id, network: p.network, mac: p.mac, mtu: cloud.networks.mtu(&p.network) }).collect(),
+        zone: cloud.hosts.get(host).map(|h| h.zone.clone()).unwrap_or_default(),
+        launch_index: i.spec.launch_index,
+        reservation: i.spec.reservation.clone(),
+        security_groups: security_groups(cloud, i),
     };
     (Key::new(host, KIND, i.id), Item::Instance(Box::new(plan)))
+}
+
+/// The names of the security groups of all its ports, in order and each once.
+fn security_groups(cloud: &Cloud, i: &Instance) -> Vec<String> {
+    let ports = i.spec.ports.iter().filter_map(|id| cloud.ports.get(id));
+    let groups = ports.flat_map(|p| p.attributes.security_groups.iter()).filter_map(|id| cloud.security_groups.get(id));
+    groups.map(|g| g.name.clone()).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+}
+
+/// A host that joins again may be in another zone.
+pub(super) fn touched_by_host(after: &Cloud, event: &HostEvent) -> Vec<Key> {
+    let HostEvent::HostJoined { id, .. } = event else { return vec![] };
+    after.instances.on_host(id).map(|i| Key::new(id, KIND, i.id)).collect()
 }
 
 pub(super) fn touched(before: &Cloud, after: &Cloud, event: &InstanceEvent) -> Vec<Key> {

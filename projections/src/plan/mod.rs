@@ -58,6 +58,7 @@ pub fn all(cloud: &Cloud) -> BTreeMap<Key, Item> {
 pub fn touched(before: &Cloud, after: &Cloud, event: &Event) -> Vec<Key> {
     match event {
         Event::Instance(e) => instance::touched(before, after, e),
+        Event::Host(e) => instance::touched_by_host(after, e),
         Event::Port(e) => port::touched(before, after, e),
         Event::Network(_) | Event::Subnet(_) | Event::SecurityGroup(_) => port::touched_by_neighbour(after, event),
         _ => vec![],

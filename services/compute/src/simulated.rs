@@ -239,6 +239,10 @@ pub(crate) mod tests {
             config_drive: false,
             user_data: None,
             nics: vec![],
+            zone: "nova".into(),
+            launch_index: 0,
+            reservation: "r-1".into(),
+            security_groups: vec![],
         }
     }
     fn is(power: Power, asks: u32) -> Option<Report> {

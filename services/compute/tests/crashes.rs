@@ -110,6 +110,10 @@ fn plan(wanted: Wanted, asks: u32, reboots: u32, generation: u32) -> InstancePla
         config_drive: false,
         user_data: None,
         nics: vec![],
+        zone: "nova".into(),
+        launch_index: 0,
+        reservation: "r-1".into(),
+        security_groups: vec![],
     }
 }
 
