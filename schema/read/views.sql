@@ -132,12 +132,13 @@ SELECT id, name AS url, status, document ->> 'service' AS service, document ->> 
 FROM read.resources WHERE kind = 'endpoint';
 
 CREATE VIEW read.audit_trail AS
-SELECT at, request_id, user_id, project_id, source, array_to_string(types, ', ') AS action, stream, 'accepted' AS outcome, NULL AS reason
-FROM read.audit
+SELECT a.at, a.request_id, a.user_id, a.project_id, a.source, array_to_string(a.types, ', ') AS action, a.stream,
+       coalesce(c.outcome::text, 'accepted') AS outcome, c.reason
+FROM read.audit a LEFT JOIN strata.audit_calls c USING (request_id)
 UNION ALL
 SELECT at, request_id, user_id, project_id, source, action, NULL, outcome::text, reason
-FROM strata.audit_refusals r WHERE NOT EXISTS (SELECT FROM read.audit a WHERE a.request_id = r.request_id);
-COMMENT ON VIEW read.audit_trail IS 'Every mutating call, the refused ones included: who, what, when, from where, outcome.';
+FROM strata.audit_calls c WHERE NOT EXISTS (SELECT FROM read.audit a WHERE a.request_id = c.request_id);
+COMMENT ON VIEW read.audit_trail IS 'Every mutating call, once, the refused ones included: who, what, when, from where, outcome.';
 
 GRANT USAGE ON SCHEMA read TO strata_read;
 GRANT SELECT ON ALL TABLES IN SCHEMA read TO strata_read;

@@ -8,6 +8,7 @@ mod client;
 mod cloud;
 mod http;
 
+mod audit;
 mod bad_input;
 mod compute;
 mod faults;

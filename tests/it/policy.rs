@@ -96,7 +96,7 @@ fn every_route_admits_whom_its_rule_names_and_nobody_else() {
     assert!(wrong.is_empty(), "{} of {walked} routes:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-fn prefix(service: strata_api::frame::Service) -> &'static str {
+pub fn prefix(service: strata_api::frame::Service) -> &'static str {
     match service {
         strata_api::frame::Service::Identity => "",
         strata_api::frame::Service::Compute => "/compute",

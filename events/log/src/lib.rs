@@ -1,17 +1,17 @@
 //! The log: every event in one order, in Postgres, and the few tables that stand beside it (snapshots, secrets, keys,
-//! refused calls, replicas). The SQL is in schema/.
+//! audited calls, replicas). The SQL is in schema/.
 //!
 //! **Invariants.** Positions are gapless and in commit order, because whoever appends holds the head's row (invariant 1).
 //! Every row read for folding is checked against the hash chain. The role that the services act as can't change or remove
 //! an event: the database refuses.
 
 mod append;
+mod calls;
 mod error;
 mod head;
 mod keys;
 mod migrate;
 mod read;
-mod refusals;
 mod replicas;
 mod row;
 mod secrets;
@@ -19,11 +19,11 @@ mod snapshots;
 mod verify;
 
 pub use append::{Batch, Entry, Session};
+pub use calls::AuditedCall;
 pub use error::LogError;
 pub use head::Head;
 pub use keys::{Key, Keys};
 pub use migrate::{MIGRATIONS, migrate};
-pub use refusals::RefusedCall;
 pub use replicas::{Replica, ReplicaSeen};
 pub use row::Raw;
 pub use secrets::Secrets;

@@ -4,7 +4,10 @@ use crate::{LogError, parse};
 use tokio_postgres::NoTls;
 
 /// Version, name and SQL of every migration.
-pub const MIGRATIONS: &[(i32, &str, &str)] = &[(1, "log", include_str!("../../../schema/migrations/0001_log.sql"))];
+pub const MIGRATIONS: &[(i32, &str, &str)] = &[
+    (1, "log", include_str!("../../../schema/migrations/0001_log.sql")),
+    (2, "calls", include_str!("../../../schema/migrations/0002_calls.sql")),
+];
 /// The schema version that this build needs.
 pub(crate) const NEWEST: i32 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 const ROLES: &str = include_str!("../../../schema/roles.sql");

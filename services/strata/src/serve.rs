@@ -82,13 +82,13 @@ async fn serve(layout: Layout, settings: Settings, services: &[Service]) -> Resu
     let mut interrupt = signal(SignalKind::interrupt())?;
     let name = replica_name(services);
     let conductor = Conductor::start(connect(&layout, &settings).await?, WriterOptions::default()).await.context("can't fold the log")?;
-    let log = conductor.log().clone();
+    let (log, leaving) = (conductor.log().clone(), conductor.clone());
     let ended = tokio::select! {
         outcome = work(&layout, &settings, services, &name, conductor) => outcome,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
-    let _ = tokio::time::timeout(Duration::from_secs(1), log.goodbye(&name)).await;
+    let _ = tokio::time::timeout(Duration::from_secs(1), async { tokio::join!(leaving.audited(), log.goodbye(&name)) }).await;
     ended
 }
 

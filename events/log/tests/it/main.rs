@@ -4,7 +4,7 @@ use std::sync::Arc;
 use strata_events::keypair::{KeypairEvent, KeypairKind};
 use strata_events::{Actor, Event, KeypairRef, Recorded, SecretId, Stream, Timestamp, UserId};
 use strata_lab::PrivatePostgres;
-use strata_log::{Batch, Log, LogConfig, RefusedCall, Replica, Session, Snapshot, migrate};
+use strata_log::{AuditedCall, Batch, Log, LogConfig, Replica, Session, Snapshot, migrate};
 
 const ALICE: UserId = UserId(uuid::Uuid::max());
 
@@ -74,7 +74,7 @@ async fn the_database_itself_refuses_to_change_or_remove_an_event() {
         "ALTER TABLE strata.events DISABLE TRIGGER ALL",
         "DROP TABLE strata.events",
         "DELETE FROM strata.log_head",
-        "DELETE FROM strata.audit_refusals",
+        "DELETE FROM strata.audit_calls",
     ] {
         let code = client.batch_execute(sql).await.expect_err(sql).code().cloned();
         assert_eq!(code.as_ref().map(|c| c.code()), Some("42501"), "{sql} must be refused for want of the right");
@@ -141,7 +141,7 @@ async fn what_stands_beside_the_log() {
     assert_eq!(numbers(keys.rotate(b"three", 3).await.expect("rotate")), [(2, "two".into()), (1, "one".into()), (0, "three".to_owned())]);
     assert_eq!(numbers(keys.rotate(b"four", 3).await.expect("rotate")), [(3, "three".into()), (2, "two".into()), (0, "four".to_owned())]);
 
-    let call = RefusedCall {
+    let call = AuditedCall {
         at: Timestamp(1_700_000_000_000_001),
         request_id: "req-1".into(),
         user: None,
@@ -151,8 +151,8 @@ async fn what_stands_beside_the_log() {
         outcome: 401,
         reason: "no".into(),
     };
-    log.add_refused(std::slice::from_ref(&call)).await.expect("refused");
-    assert_eq!(log.refused(10).await.expect("refused"), [call]);
+    log.add_calls(std::slice::from_ref(&call)).await.expect("refused");
+    assert_eq!(log.calls(10).await.expect("refused"), [call]);
 
     let replica = Replica {
         name: "a-1".into(),

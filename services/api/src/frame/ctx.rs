@@ -1,6 +1,6 @@
 //! What a handler knows of its request, and how it asks for change.
 
-use super::{Caller, Fault, Microversion, Params, Query, Raw, Route, Rule, Service, app::App, body};
+use super::{Caller, Fault, Microversion, Params, Query, Raw, Route, Rule, Service, Trail, app::App, body};
 use axum::http::HeaderMap;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -32,6 +32,8 @@ pub struct Ctx {
     pub now: Timestamp,
     /// The state, at least as new as the request.
     pub cloud: Arc<Cloud>,
+    /// What the audit trail will tell.
+    pub trail: Arc<Trail>,
 }
 
 impl Ctx {
@@ -115,7 +117,16 @@ impl Ctx {
 
     /// Has a command decided and committed. A refusal becomes this service's fault.
     pub async fn run(&self, command: impl Command) -> Result<Done, Fault> {
-        self.app.conductor.run(self.context(), command).await.map_err(|f| Fault::failed(self.service(), f))
+        self.run_as(self.context(), command).await
+    }
+    /// The same in a context of the handler's own making.
+    pub async fn run_as(&self, context: Context, command: impl Command) -> Result<Done, Fault> {
+        let actor = context.actor.clone();
+        let done = self.app.conductor.run(context, command).await.map_err(|f| Fault::failed(self.service(), f))?;
+        if !done.events.is_empty() {
+            self.trail.committed(&actor);
+        }
+        Ok(done)
     }
     /// Who asks, when, and in which request.
     pub fn context(&self) -> Context {

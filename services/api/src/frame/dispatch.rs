@@ -1,5 +1,6 @@
 //! The way of a request through the frame.
 
+use super::audit::{Record, Trail};
 use super::routes::Found;
 use super::{App, Ctx, Fault, Query, Raw, Reply, Service, microversion};
 use axum::body::Body;
@@ -17,14 +18,18 @@ pub async fn dispatch(app: Arc<App>, peer: IpAddr, request: Request<Body>) -> Re
     let head = request.method() == Method::HEAD;
     let accepts_json = request.headers().get("accept").and_then(|v| v.to_str().ok()).is_some_and(|a| a.contains("json"));
     let mutating = !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let trail = Arc::<Trail>::default();
+    let record = mutating.then(|| Record::open(&app, &request_id, peer, &request, &trail));
 
-    let (reply, caller, version) = match app.slots.clone().try_acquire_owned() {
-        Ok(_slot) => handle(&app, service, &request_id, peer, request).await,
-        Err(_) => (Err(Fault::busy("Too many requests at once; try again in a moment.")), None, None),
+    let (reply, version) = match app.slots.clone().try_acquire_owned() {
+        Ok(_slot) => handle(&app, service, &request_id, peer, request, trail).await,
+        Err(_) => (Err(Fault::busy("Too many requests at once; try again in a moment.")), None),
     };
-    if mutating && let Err(fault) = &reply {
-        app.refused(&request_id, caller.as_deref(), peer, method.as_str(), &path, fault);
+    if let Some(record) = record {
+        match &reply {
+            Ok(answer) => record.close(answer.status, ""),
+            Err(fault) => record.close(fault.status, &fault.message),
+        }
     }
     let answer = reply.unwrap_or_else(|fault| fault.render(service, accepts_json));
     let mut response = answer.into_response();
@@ -46,31 +51,33 @@ pub async fn dispatch(app: Arc<App>, peer: IpAddr, request: Request<Body>) -> Re
     response
 }
 
-type Handled = (Reply, Option<Arc<super::Caller>>, Option<super::Microversion>);
+type Handled = (Reply, Option<super::Microversion>);
 
-async fn handle(app: &Arc<App>, service: Service, request_id: &str, peer: IpAddr, request: Request<Body>) -> Handled {
+async fn handle(app: &Arc<App>, service: Service, request_id: &str, peer: IpAddr, request: Request<Body>, trail: Arc<Trail>) -> Handled {
     let (parts, body) = request.into_parts();
     let version = match microversion::negotiate(service, parts.uri.path(), &parts.headers) {
         Ok(version) => version,
-        Err(fault) => return (Err(fault), None, None),
+        Err(fault) => return (Err(fault), None),
     };
     let (route, params) = match app.routes.find(&parts.method, parts.uri.path(), version) {
         Found::Route(route, params) => (route, params),
         Found::OtherMethods(methods) => {
             let fault = Fault::new(405, format!("The method {} is not allowed for this resource; it has {methods}.", parts.method));
-            return (fault_with_allow(fault, service, &methods), None, Some(version));
+            return (fault_with_allow(fault, service, &methods), Some(version));
         }
-        Found::Nothing => return (Err(Fault::not_found("The resource could not be found.")), None, Some(version)),
+        Found::Nothing => return (Err(Fault::not_found("The resource could not be found.")), Some(version)),
     };
-    let mut caller = None;
     let reply = async {
         let cloud = app.conductor.cloud().await.map_err(|f| Fault::failed(service, f))?;
         let now = now();
         let token = parts.headers.get("x-auth-token").map(|t| t.to_str().unwrap_or_default());
-        caller = match token {
+        let caller = match token {
             Some(token) if !route.rule.is_public() => Some(crate::identity::authenticate(app, &cloud, now, token)?),
             _ => None,
         };
+        if let Some(caller) = &caller {
+            trail.is(caller.user, caller.project());
+        }
         if !route.rule.is_public() {
             let caller = caller.as_ref().ok_or_else(Fault::unauthorized)?;
             if !route.rule.admits(caller) {
@@ -90,7 +97,7 @@ async fn handle(app: &Arc<App>, service: Service, request_id: &str, peer: IpAddr
             app: app.clone(),
             route: route.clone(),
             request_id: request_id.to_owned(),
-            caller: caller.clone(),
+            caller,
             version,
             params,
             query,
@@ -101,11 +108,12 @@ async fn handle(app: &Arc<App>, service: Service, request_id: &str, peer: IpAddr
             peer,
             now,
             cloud,
+            trail,
         };
         (route.handler)(ctx).await
     }
     .await;
-    (reply, caller, Some(version))
+    (reply, Some(version))
 }
 
 fn fault_with_allow(fault: Fault, service: Service, methods: &str) -> Reply {
@@ -149,21 +157,4 @@ pub(crate) fn new_uuid() -> uuid::Uuid {
     // The kernel's generator fails only before it is seeded, in early boot; nothing safe can be done without it.
     getrandom::fill(&mut bytes).unwrap_or_else(|e| panic!("no random bytes from the kernel: {e}"));
     uuid::Builder::from_random_bytes(bytes).into_uuid()
-}
-
-impl App {
-    /// Leaves the audit record of a mutating call that was refused (invariant 8).
-    fn refused(&self, request_id: &str, caller: Option<&super::Caller>, peer: IpAddr, method: &str, path: &str, fault: &Fault) {
-        tracing::debug!(request_id, user = ?caller.map(|c| c.user), %peer, method, path, status = fault.status, "refused");
-        self.conductor.refused(strata_log::RefusedCall {
-            at: now(),
-            request_id: request_id.into(),
-            user: caller.map(|c| c.user.to_string()),
-            project: caller.and_then(super::Caller::project).map(|p| p.to_string()),
-            from: peer.to_string(),
-            action: format!("{method} {path}"),
-            outcome: fault.status,
-            reason: fault.message.clone(),
-        });
-    }
 }

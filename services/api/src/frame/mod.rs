@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod app;
+mod audit;
 mod body;
 mod caller;
 mod ctx;
@@ -20,6 +21,7 @@ mod service;
 
 pub use answer::{Answer, Reply};
 pub use app::App;
+pub use audit::Trail;
 pub use body::Raw;
 pub use caller::{Caller, Scope};
 pub use ctx::Ctx;

@@ -77,6 +77,7 @@ async fn log_in(ctx: Ctx) -> Reply {
         trust: trust.map(|t| t.id),
     };
     let caller = confirm(&ctx.cloud, now, &token).ok_or_else(Fault::unauthorized)?;
+    ctx.trail.is(caller.user, caller.project());
     let text = ctx.app.identity.keyring.seal(&token);
     let body = view::token(&ctx.cloud, &ctx.base, &Entry::new(token), &caller, !ctx.query.has("nocatalog"));
     Ok(Answer::created(&body).header("x-subject-token", &text).header("cache-control", "no-store"))

@@ -171,7 +171,8 @@ async fn change_password(ctx: Ctx) -> Reply {
     let actor = Actor::User { user: user.id, project: None, from: ctx.peer.to_string() };
     let context = Context { actor, ..ctx.context() };
     let command = ChangePassword { id: user.id, old_hash, new_hash };
-    ctx.app.conductor.run(context, command).await.map_err(|f| Fault::failed(ctx.service(), f))?;
+    ctx.trail.is(user.id, None);
+    ctx.run_as(context, command).await?;
     Ok(Answer::no_content())
 }
 

@@ -31,6 +31,7 @@ async fn invite(ctx: Ctx) -> Reply {
     let host = HostName(ask.host);
     let token = make_token(&ctx.app.conductor, ctx.context(), &host, i64::from(ask.seconds)).await;
     let token = token.map_err(|f| Fault::failed(ctx.service(), f))?;
+    ctx.trail.committed(&ctx.context().actor);
     Ok(Answer::created(&json!({"invitation": {"host": host, "token": token}})))
 }
 

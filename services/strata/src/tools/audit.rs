@@ -3,7 +3,7 @@
 use super::{Tool, line, who};
 use crate::layout::Layout;
 use anyhow::{Result, bail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 use strata_events::{Actor, Recorded, Timestamp};
 
@@ -11,7 +11,7 @@ use strata_events::{Actor, Recorded, Timestamp};
 pub enum Options {
     /// Walk the whole log and check positions, versions and the hash chain
     Verify,
-    /// The last mutating calls, the refused ones included, oldest first
+    /// The last mutating calls, the refused ones and those that changed nothing included, oldest first
     List {
         /// How many
         #[arg(long, value_name = "N", default_value_t = 50)]
@@ -54,16 +54,23 @@ struct Call {
 
 async fn list(tool: &Tool, limit: u32) -> Result<()> {
     let cloud = tool.cloud().await?;
-    let mut calls = accepted(tool, limit).await?;
-    for refused in tool.log.refused(limit).await? {
-        let named = refused.user.as_ref().and_then(|id| id.parse().ok()).and_then(|id| cloud.users.get(&id)).map(|u| u.name.clone());
+    let mut calls = in_log(tool, limit).await?;
+    let known: HashMap<String, usize> = calls.iter().enumerate().map(|(i, c)| (c.request_id.clone(), i)).collect();
+    for beside in tool.log.calls(limit).await? {
+        let outcome = format!("{} {}", beside.outcome, beside.reason);
+        // It changed something, and was refused further on: one call.
+        if let Some(i) = known.get(&beside.request_id) {
+            calls[*i].outcome = outcome;
+            continue;
+        }
+        let named = beside.user.as_ref().and_then(|id| id.parse().ok()).and_then(|id| cloud.users.get(&id)).map(|u| u.name.clone());
         calls.push(Call {
-            at: refused.at,
-            who: named.or(refused.user).unwrap_or_else(|| "nobody".into()),
-            from: refused.from,
-            what: refused.action,
-            outcome: format!("{} {}", refused.outcome, refused.reason),
-            request_id: refused.request_id,
+            at: beside.at,
+            who: named.or(beside.user).unwrap_or_else(|| "nobody".into()),
+            from: beside.from,
+            what: beside.action,
+            outcome,
+            request_id: beside.request_id,
         });
     }
     calls.sort_by_key(|c| c.at);
@@ -79,8 +86,8 @@ async fn list(tool: &Tool, limit: u32) -> Result<()> {
     Ok(())
 }
 
-/// The last calls that were carried out: their events, gathered by request. What followed from them is not the caller's doing.
-async fn accepted(tool: &Tool, limit: u32) -> Result<Vec<Call>> {
+/// The last calls of which the log tells: their events, gathered by request. What followed from them is not the caller's doing.
+async fn in_log(tool: &Tool, limit: u32) -> Result<Vec<Call>> {
     const PAGE: u64 = 2000;
     let mut before = tool.log.head().await?.position + 1;
     let mut calls: BTreeMap<String, Vec<Recorded>> = BTreeMap::new();

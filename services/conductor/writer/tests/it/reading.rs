@@ -6,7 +6,7 @@ use strata_conductor::decide::keypair::DeleteKeypair;
 use strata_conductor::{Context, decide::keypair::ImportKeypair};
 use strata_events::Actor;
 use strata_lab::PrivatePostgres;
-use strata_log::RefusedCall;
+use strata_log::AuditedCall;
 use strata_projections::read::KINDS;
 use strata_writer::{Conductor, now};
 use tokio_postgres::{Client, NoTls};
@@ -103,7 +103,7 @@ async fn the_readers_role_reads_and_nothing_else() {
         "SELECT * FROM strata.events",
         "SELECT * FROM strata.secrets",
         "SELECT * FROM strata.keys",
-        "SELECT * FROM strata.audit_refusals",
+        "SELECT * FROM strata.audit_calls",
         "DELETE FROM read.resources",
         "DROP SCHEMA read CASCADE",
     ] {
@@ -116,7 +116,7 @@ async fn the_readers_role_reads_and_nothing_else() {
 async fn a_refused_call_leaves_its_record_and_a_flood_of_them_does_not() {
     let postgres = PrivatePostgres::start();
     let conductor = conductor(&postgres).await;
-    let call = |n: u32| RefusedCall {
+    let call = |n: u32| AuditedCall {
         at: now(),
         request_id: format!("req-{n}"),
         user: Some("mallory".into()),
@@ -126,16 +126,16 @@ async fn a_refused_call_leaves_its_record_and_a_flood_of_them_does_not() {
         outcome: 403,
         reason: "You are not authorized".into(),
     };
-    conductor.refused(call(0));
+    conductor.audit(call(0));
     let owner = as_role(&postgres, "postgres").await;
-    until(&owner, "SELECT count(*) FROM strata.audit_refusals WHERE request_id = 'req-0' AND outcome = 403", 1).await;
+    until(&owner, "SELECT count(*) FROM strata.audit_calls WHERE request_id = 'req-0' AND outcome = 403", 1).await;
     for n in 1..5_000 {
-        conductor.refused(call(n));
+        conductor.audit(call(n));
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
-    conductor.refused(call(5_000));
+    conductor.audit(call(5_000));
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let recorded = conductor.log().refused(10_000).await.expect("refused");
+    let recorded = conductor.log().calls(10_000).await.expect("refused");
     assert!((500..900).contains(&recorded.len()), "{}", recorded.len());
     assert!(recorded.iter().any(|r| r.reason.contains("were not recorded")), "how many were left out is told");
     assert_eq!(conductor.log().head().await.expect("head").position, 0);

@@ -1,32 +1,40 @@
-//! Mutating calls that were refused. They stand outside the ordered log, so that nobody can fill it with refusals.
+//! Mutating calls of which no event tells: those that were refused, and those that were accepted and changed nothing. They
+//! stand outside the ordered log, so that nobody can fill it with them.
 
 use crate::row::Micros;
 use crate::{Log, LogError};
 use strata_events::Timestamp;
 
-/// One refused call.
+/// One call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RefusedCall {
+pub struct AuditedCall {
     pub at: Timestamp,
     pub request_id: String,
     pub user: Option<String>,
     pub project: Option<String>,
     /// The peer's address.
     pub from: String,
-    /// What was asked: method and route, or the command's name.
+    /// What was asked: method and path.
     pub action: String,
     /// The HTTP status that was answered.
     pub outcome: u16,
+    /// Why it was refused.
     pub reason: String,
 }
 
+impl AuditedCall {
+    pub fn is_refused(&self) -> bool {
+        self.outcome >= 400
+    }
+}
+
 impl Log {
-    /// Keeps the records of refused calls.
-    pub async fn add_refused(&self, calls: &[RefusedCall]) -> Result<(), LogError> {
+    /// Keeps the records of calls.
+    pub async fn add_calls(&self, calls: &[AuditedCall]) -> Result<(), LogError> {
         let client = self.client().await?;
         let query = client
             .prepare_cached(
-                "INSERT INTO strata.audit_refusals (at, request_id, user_id, project_id, source, action, outcome, reason) \
+                "INSERT INTO strata.audit_calls (at, request_id, user_id, project_id, source, action, outcome, reason) \
                  SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::integer[], $8::text[])",
             )
             .await?;
@@ -42,18 +50,18 @@ impl Log {
         Ok(())
     }
 
-    /// The newest refused calls, newest first.
-    pub async fn refused(&self, limit: u32) -> Result<Vec<RefusedCall>, LogError> {
+    /// The newest of them, newest first.
+    pub async fn calls(&self, limit: u32) -> Result<Vec<AuditedCall>, LogError> {
         let client = self.client().await?;
         let rows = client
             .query(
-                "SELECT at, request_id, user_id, project_id, source, action, outcome, reason FROM strata.audit_refusals ORDER BY id DESC LIMIT $1",
+                "SELECT at, request_id, user_id, project_id, source, action, outcome, reason FROM strata.audit_calls ORDER BY id DESC LIMIT $1",
                 &[&i64::from(limit)],
             )
             .await?;
         rows.iter()
             .map(|row| {
-                Ok(RefusedCall {
+                Ok(AuditedCall {
                     at: row.try_get::<_, Micros>(0)?.0,
                     request_id: row.try_get(1)?,
                     user: row.try_get(2)?,
