@@ -11,5 +11,5 @@ pub mod image;
 pub mod network;
 pub mod strata;
 
-pub use frame::app::{Api, ApiConfig, App, Gate};
+pub use frame::app::{Api, ApiConfig, App, Gate, Hosts};
 pub use frame::serve::{Tls, serve};

@@ -106,6 +106,10 @@ impl Layout {
     pub fn hosts(&self) -> PathBuf {
         self.data.join("hosts")
     }
+    /// What this machine keeps as a host: identity, image cache, disks.
+    pub fn host(&self) -> PathBuf {
+        self.data.join("host")
+    }
     pub fn postgres(&self) -> PathBuf {
         self.data.join("postgres")
     }
@@ -143,7 +147,7 @@ impl Layout {
         dir(&self.data, 0o711)?;
         dir(&self.run(), 0o711)?;
         dir(&self.data.join("run/pids"), 0o700)?;
-        for private in [self.data.join("log"), self.secrets(), self.images(), self.hosts()] {
+        for private in [self.data.join("log"), self.secrets(), self.images(), self.hosts(), self.host()] {
             dir(&private, 0o700)?;
         }
         Ok(())

@@ -8,7 +8,7 @@ macro_rules! out {
 }
 
 mod credentials;
-mod http;
+mod host;
 mod layout;
 mod live;
 mod process;
@@ -17,6 +17,7 @@ mod simulate;
 mod supervise;
 mod tools;
 mod up;
+mod worker;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -44,7 +45,7 @@ enum Command {
     /// Run services of a cloud that was started before (what `up` does for you)
     Serve(serve::Options),
     /// Join a cloud as a host, and be one
-    Worker(simulate::WorkerOptions),
+    Worker(worker::Options),
     /// Run simulated hosts that have joined
     Simulate(simulate::Options),
     /// Show what runs, how far each service is behind the log, the hosts, and what is not converged and why
@@ -89,7 +90,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Up(options) => up::run(Layout::new(data)?, options),
         Command::Down(options) => up::down(Layout::new(data)?, &options),
         Command::Serve(options) => serve::run(Layout::existing(data)?, options),
-        Command::Worker(options) => simulate::worker(Layout::new(data)?, options),
+        Command::Worker(options) => worker::run(Layout::new(data)?, options),
         Command::Simulate(options) => simulate::run(Layout::existing(data)?, options),
         Command::Status => tools::block_on(tools::status::run(Layout::existing(data)?)),
         Command::Events(options) => tools::block_on(tools::events::run(Layout::existing(data)?, options)),

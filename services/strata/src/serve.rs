@@ -13,7 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strata_api::identity::password::hash_now;
-use strata_api::{ApiConfig, App, Gate, Tls};
+use strata_api::{ApiConfig, App, Gate, Hosts, Tls};
 use strata_conductor::Context;
 use strata_conductor::decide::bootstrap::Bootstrap;
 use strata_events::{Actor, DomainId};
@@ -143,6 +143,7 @@ async fn work(layout: &Layout, settings: &Settings, services: &[Service], name: 
                     region: credentials::REGION.into(),
                     fallback_base: settings.endpoint(),
                     gate: Some(Gate { account: Arc::new(nats::account_key(layout, settings)?), nats_url: nats::url(settings) }),
+                    hosts: Some(Hosts(link.clone())),
                     ..ApiConfig::default()
                 };
                 let app = App::start(conductor, config).await?;

@@ -90,7 +90,7 @@ pub fn run(layout: Layout, options: Options) -> Result<()> {
 
 fn has_files(layout: &Layout) -> bool {
     // What `create` makes is no sign of a foreign directory: an earlier `up` may have stopped right after it.
-    let ours = ["run", "log", "secrets", "images", "hosts"];
+    let ours = ["run", "log", "secrets", "images", "hosts", "host"];
     std::fs::read_dir(&layout.data).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| !ours.iter().any(|o| e.file_name() == **o))))
 }
 

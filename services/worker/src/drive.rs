@@ -3,29 +3,23 @@
 //! again later and later, to at most 10 s.
 
 use crate::WorkerOptions;
+use crate::half::{Half, Looked, Thing};
 use crate::lease::Lease;
 use crate::link::jitter;
 use crate::plans::Change;
 use crate::reports::Reports;
+use futures_util::future::{join_all, select_all};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use strata_compute::{Compute, Hypervisor};
-use strata_events::{InstanceId, PortId};
-use strata_network::{Dataplane, Network};
 use strata_projections::plan::Item;
 use strata_projections::report::Report;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Thing {
-    Instance(InstanceId),
-    Port(PortId),
-}
-
 struct Slot {
+    half: Arc<dyn Half>,
     item: Arc<Item>,
     position: u64,
     running: bool,
@@ -36,16 +30,8 @@ struct Slot {
     failures: u32,
 }
 
-struct Looked {
-    thing: Thing,
-    report: Option<Report>,
-    again: bool,
-    gone: bool,
-}
-
-struct Drive<H, D> {
-    compute: Arc<Compute<H>>,
-    network: Arc<Network<D>>,
+struct Drive {
+    halves: Vec<Arc<dyn Half>>,
     lease: Arc<dyn Fn() -> bool + Send + Sync>,
     slots: HashMap<Thing, Slot>,
     queue: VecDeque<Thing>,
@@ -55,9 +41,8 @@ struct Drive<H, D> {
 }
 
 /// Runs for ever.
-pub(crate) async fn drive<H: Hypervisor, D: Dataplane>(
-    hypervisor: Arc<H>,
-    dataplane: Arc<D>,
+pub(crate) async fn drive(
+    halves: Vec<Arc<dyn Half>>,
     options: &WorkerOptions,
     mut plan: mpsc::Receiver<Change>,
     reports: &Reports,
@@ -70,8 +55,7 @@ pub(crate) async fn drive<H: Hypervisor, D: Dataplane>(
     };
     let mut held = lease.holds();
     let mut drive = Drive {
-        compute: Arc::new(Compute::new(hypervisor.clone())),
-        network: Arc::new(Network::new(dataplane.clone())),
+        halves: halves.clone(),
         lease: holds,
         slots: HashMap::new(),
         queue: VecDeque::new(),
@@ -98,8 +82,7 @@ pub(crate) async fn drive<H: Hypervisor, D: Dataplane>(
                 // A look that panicked: its thing stays as it is, the others go on.
                 Err(e) => tracing::error!(error = %e, "a look at a thing broke off"),
             },
-            id = hypervisor.changed() => drive.happened(id.map(Thing::Instance), |t| matches!(t, Thing::Instance(_))),
-            id = dataplane.changed() => drive.happened(id.map(Thing::Port), |t| matches!(t, Thing::Port(_))),
+            (thing, half, _) = select_all(halves.iter().map(|h| h.changed())) => drive.happened(thing, &*halves[half]),
             _ = renewed.changed() => {
                 let before = std::mem::replace(&mut held, lease.holds());
                 if held && !before {
@@ -111,21 +94,20 @@ pub(crate) async fn drive<H: Hypervisor, D: Dataplane>(
                 drive.overdue();
             }
             _ = inventory_due.tick() => {
-                if let Ok(now) = hypervisor.inventory().await && inventory.as_ref() != Some(&now) {
-                    reports.push(Report::Inventory { inventory: now.clone() });
-                    inventory = Some(now);
+                let now = join_all(halves.iter().map(|h| h.inventory())).await.into_iter().flatten().next();
+                if now.is_some() && inventory != now {
+                    reports.push(Report::Inventory { inventory: now.clone().unwrap_or_else(|| unreachable!("looked at just above")) });
+                    inventory = now;
                 }
             }
         }
     }
 }
 
-impl<H: Hypervisor, D: Dataplane> Drive<H, D> {
+impl Drive {
     fn planned(&mut self, Change { key, plan }: Change) {
-        let thing = match &plan.item {
-            Item::Instance(i) => Thing::Instance(i.id),
-            Item::Port(p) => Thing::Port(p.id),
-        };
+        let thing = Thing::of(&plan.item);
+        let Some(half) = self.halves.iter().find(|h| h.minds(&thing)).cloned() else { return };
         match self.slots.get_mut(&thing) {
             Some(slot) if plan.position < slot.position => {
                 tracing::debug!(key = key.0, at = plan.position, known = slot.position, "an older plan came late");
@@ -139,8 +121,15 @@ impl<H: Hypervisor, D: Dataplane> Drive<H, D> {
                 self.due(thing);
             }
             None => {
-                let slot =
-                    Slot { item: Arc::new(plan.item), position: plan.position, running: false, due: false, unfinished: false, failures: 0 };
+                let slot = Slot {
+                    item: Arc::new(plan.item),
+                    position: plan.position,
+                    half,
+                    running: false,
+                    due: false,
+                    unfinished: false,
+                    failures: 0,
+                };
                 self.slots.insert(thing, slot);
                 self.due(thing);
             }
@@ -156,10 +145,10 @@ impl<H: Hypervisor, D: Dataplane> Drive<H, D> {
         }
     }
 
-    fn happened(&mut self, thing: Option<Thing>, kind: impl Fn(&Thing) -> bool) {
+    fn happened(&mut self, thing: Option<Thing>, half: &dyn Half) {
         match thing {
             Some(thing) => self.due(thing),
-            None => self.slots.keys().copied().filter(kind).collect::<Vec<_>>().into_iter().for_each(|t| self.due(t)),
+            None => self.slots.keys().copied().filter(|t| half.minds(t)).collect::<Vec<_>>().into_iter().for_each(|t| self.due(t)),
         }
     }
 
@@ -187,20 +176,8 @@ impl<H: Hypervisor, D: Dataplane> Drive<H, D> {
             let Some(slot) = self.slots.get_mut(&thing) else { continue };
             slot.running = true;
             slot.due = false;
-            let (item, lease) = (slot.item.clone(), self.lease.clone());
-            let (compute, network) = (self.compute.clone(), self.network.clone());
-            self.running.spawn(async move {
-                match &*item {
-                    Item::Instance(plan) => {
-                        let s = compute.settle(plan, &*lease).await;
-                        Looked { thing, report: s.report, again: s.again, gone: s.gone }
-                    }
-                    Item::Port(plan) => {
-                        let s = network.settle(plan, &*lease).await;
-                        Looked { thing, report: s.report, again: s.again, gone: s.gone }
-                    }
-                }
-            });
+            let (half, item, lease) = (slot.half.clone(), slot.item.clone(), self.lease.clone());
+            self.running.spawn(async move { half.settle(&item, &*lease).await });
         }
     }
 

@@ -37,7 +37,7 @@ pub(crate) async fn keep(link: &Link, lease: &Lease) {
     loop {
         sequence += 1;
         connected.borrow_and_update();
-        let body = serde_json::to_vec(&LeaseRequest { sequence }).unwrap_or_else(|e| unreachable!("plain data: {e}"));
+        let body = serde_json::to_vec(&LeaseRequest { sequence, role: link.role }).unwrap_or_else(|e| unreachable!("plain data: {e}"));
         let asked_at = Instant::now();
         let answer = tokio::time::timeout(Duration::from_secs(2), link.client.request(subject.clone(), body.into())).await;
         let granted = answer.ok().and_then(Result::ok).and_then(|m| serde_json::from_slice::<Granted>(&m.payload).ok());

@@ -7,20 +7,26 @@
 //! - Everything is level-triggered: a lost, repeated or late message does no harm, and a fresh worker starts from the whole
 //!   plan. **Invariant: only what differs is touched.**
 
+mod access;
+mod asks;
 mod drive;
+mod half;
+pub mod http;
 mod lease;
 mod link;
 mod plans;
 mod reports;
 mod simulate;
 
+pub use access::Access;
+pub use asks::ReadConsole;
+pub use half::{Half, Thing, instances, ports};
 pub use simulate::{SimulateOptions, simulate};
+pub use strata_projections::report::Role;
 
 use std::sync::Arc;
 use std::time::Duration;
-use strata_compute::Hypervisor;
 use strata_events::HostName;
-use strata_network::Dataplane;
 
 /// What a host got when it joined.
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
@@ -32,6 +38,12 @@ pub struct Identity {
     pub jwt: String,
     /// The private key that never left the host. Never logged.
     pub seed: String,
+    /// Where images are fetched: `http://127.0.0.1:5000`
+    #[serde(default)]
+    pub api_url: String,
+    /// The authority whose certificates the API shows (PEM); none: one that the machine trusts.
+    #[serde(default)]
+    pub api_ca: Option<String>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -66,23 +78,23 @@ impl Default for WorkerOptions {
 }
 
 /// Runs until `stop` is done. What runs on the host goes on running.
-pub async fn run_worker<H: Hypervisor, D: Dataplane>(
-    identity: Identity,
-    hypervisor: Arc<H>,
-    dataplane: Arc<D>,
+pub async fn run_worker(
+    access: &Access,
+    halves: Vec<Arc<dyn Half>>,
+    console: Option<ReadConsole>,
     options: WorkerOptions,
     stop: impl Future<Output = ()> + Send,
-) -> Result<(), WorkerError> {
-    let link = link::connect(&identity).await?;
+) {
+    let link = &*access.link;
     let (changes, plan) = tokio::sync::mpsc::channel(256);
     let reports = reports::Reports::default();
     let lease = lease::Lease::default();
     tokio::select! {
         () = stop => {}
-        () = plans::follow(&link, &options, changes) => {}
-        () = reports::deliver(&link, &reports) => {}
-        () = lease::keep(&link, &lease) => {}
-        () = drive::drive(hypervisor, dataplane, &options, plan, &reports, &lease) => {}
+        () = plans::follow(link, &options, changes) => {}
+        () = reports::deliver(link, &reports) => {}
+        () = lease::keep(link, &lease) => {}
+        () = asks::answer(link, console) => {}
+        () = drive::drive(halves, &options, plan, &reports, &lease) => {}
     }
-    Ok(())
 }

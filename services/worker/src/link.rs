@@ -1,6 +1,6 @@
 //! The connection to NATS under the host's own credentials. It is tried again for ever: a worker outlives the control plane.
 
-use crate::{Identity, WorkerError};
+use crate::{Identity, Role, WorkerError};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,12 +10,13 @@ use tokio::sync::watch;
 /// See the module.
 pub(crate) struct Link {
     pub host: HostName,
+    pub role: Role,
     pub client: async_nats::Client,
     /// Counts the times that the connection came (back) up.
     pub connected: watch::Receiver<u64>,
 }
 
-pub(crate) async fn connect(identity: &Identity) -> Result<Link, WorkerError> {
+pub(crate) async fn connect(identity: &Identity, role: Role) -> Result<Link, WorkerError> {
     let key = Arc::new(nkeys::KeyPair::from_seed(identity.seed.trim()).map_err(WorkerError::BadKey)?);
     let sign = move |nonce: Vec<u8>| {
         let key = key.clone();
@@ -39,7 +40,7 @@ pub(crate) async fn connect(identity: &Identity) -> Result<Link, WorkerError> {
         }
     };
     let client = async_nats::ConnectOptions::with_jwt(identity.jwt.clone(), sign)
-        .name(format!("strata-worker {host}"))
+        .name(format!("strata-worker {host} {role}"))
         .custom_inbox_prefix(strata_credentials::inbox(&host))
         .retry_on_initial_connect()
         .max_reconnects(None)
@@ -51,7 +52,7 @@ pub(crate) async fn connect(identity: &Identity) -> Result<Link, WorkerError> {
         .connect(&identity.nats_url)
         .await
         .map_err(|source| WorkerError::Connect { url: identity.nats_url.clone(), source })?;
-    Ok(Link { host, client, connected })
+    Ok(Link { host, role, client, connected })
 }
 
 /// Grows to a second, and differs between hosts, so that they don't come back all at once.

@@ -2,8 +2,8 @@
 //! then each change; its pull request stands, so a change arrives without asking. Whenever anything is doubtful (the
 //! connection came back, a heartbeat is missing, the store was wiped) the consumer is made anew and delivers everything again.
 
-use crate::WorkerOptions;
 use crate::link::{Link, backoff, jitter};
+use crate::{Role, WorkerOptions};
 use async_nats::jetstream::{self, consumer};
 use futures_util::StreamExt;
 use std::time::Duration;
@@ -54,12 +54,16 @@ async fn session(
     let mut js = jetstream::new(link.client.clone());
     js.set_timeout(Duration::from_secs(2));
     let stream = js.get_stream_no_info(STREAM).await.map_err(|e| e.to_string())?;
-    let name = strata_credentials::consumer(host);
+    let name = strata_credentials::consumer(host, link.role.as_str());
     // One from before would go on where it was; a new one begins with the whole plan. There may be none.
     let _ = stream.delete_consumer(&name).await;
     let config = consumer::pull::Config {
         name: Some(name),
-        filter_subject: format!("{PREFIX}{host}.>"),
+        filter_subject: match link.role {
+            Role::Compute => format!("{PREFIX}{host}.{}.>", strata_projections::plan::instance::KIND),
+            // The network worker serves metadata too: it must know the instances.
+            Role::Network | Role::All => format!("{PREFIX}{host}.>"),
+        },
         deliver_policy: consumer::DeliverPolicy::LastPerSubject,
         ack_policy: consumer::AckPolicy::None,
         inactive_threshold: Duration::from_secs(120),

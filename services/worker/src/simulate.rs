@@ -1,7 +1,7 @@
 //! Many simulated hosts in one process, each with its own credentials, consumer, lease and reports: the same code and the same
 //! NATS surface as a real worker; only what is behind the two traits is simulated.
 
-use crate::{Identity, WorkerError, WorkerOptions, run_worker};
+use crate::{Access, Identity, ReadConsole, Role, WorkerError, WorkerOptions, instances, ports, run_worker};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,12 @@ pub async fn simulate(hosts: Vec<Identity>, options: SimulateOptions, stop: impl
         })?);
         let dataplane = Arc::new(SimulatedDataplane::open(directory("ports"))?);
         let worker = options.worker.clone();
-        workers.spawn(run_worker(identity, hypervisor, dataplane, worker, std::future::pending()));
+        let halves = vec![instances(hypervisor), ports(dataplane)];
+        workers.spawn(async move {
+            let access = Access::connect(identity, Role::All).await?;
+            run_worker(&access, halves, Some(no_console()), worker, std::future::pending()).await;
+            Ok(())
+        });
     }
     tokio::select! {
         () = stop => Ok(()),
@@ -61,4 +66,8 @@ pub async fn simulate(hosts: Vec<Identity>, options: SimulateOptions, stop: impl
         },
         else => Ok(()),
     }
+}
+
+fn no_console() -> ReadConsole {
+    Arc::new(|id, _| Box::pin(async move { Err(format!("the host of instance {id} is simulated and keeps no console log.")) }))
 }

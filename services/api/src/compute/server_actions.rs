@@ -5,6 +5,8 @@ use crate::frame::{Answer, Ctx, Fault, Microversion, Reply, Rule};
 use serde_json::Value;
 use strata_conductor::decide::instance::{ChangeSecurityGroup, DeleteInstance, LockInstance, OperateInstance, ResetState, UnlockInstance};
 use strata_events::instance::Operation;
+use strata_projections::cloud::instance::Instance;
+use strata_writer::nats::AskError;
 
 pub async fn act(ctx: Ctx) -> Reply {
     let body = ctx.object()?;
@@ -75,10 +77,7 @@ pub async fn act(ctx: Ctx) -> Reply {
             return Err(Fault::conflict(format!("Cannot 'restore' instance {id} while it is in vm_state {state}")));
         }
         "os-getConsoleOutput" => {
-            if instance.host.is_none() {
-                return Err(Fault::conflict(format!("Instance {id} is not ready")));
-            }
-            return Err(Fault::not_found(format!("Unable to get console: the host of instance {id} keeps no console log.")));
+            return console_output(&ctx, &instance, &value).await;
         }
         "os-getVNCConsole" | "os-getSPICEConsole" | "os-getSerialConsole" | "os-getRDPConsole" => {
             return Err(Fault::bad_request("Unavailable console type: this cloud serves no consoles yet."));
@@ -99,4 +98,29 @@ pub async fn act(ctx: Ctx) -> Reply {
     }
     ctx.run(OperateInstance { id, operation, admin }).await?;
     Ok(Answer::empty(202))
+}
+
+/// Source: compute api-ref, "Show Console Output (os-getConsoleOutput Action)".
+async fn console_output(ctx: &Ctx, instance: &Instance, value: &Value) -> Reply {
+    let length = value.get("length").unwrap_or(&Value::Null);
+    let lines = match length {
+        Value::Null => None,
+        // As text too: older clients send it so.
+        Value::Number(_) | Value::String(_) => match length.as_i64().or_else(|| length.as_str()?.parse().ok()) {
+            Some(-1) => None,
+            Some(n) if n >= 0 => Some(u32::try_from(n).unwrap_or(u32::MAX)),
+            _ => return Err(invalid("os-getConsoleOutput.length", "It must be a number of lines, or -1 for all.")),
+        },
+        _ => return Err(invalid("os-getConsoleOutput.length", "It must be a number of lines, or -1 for all.")),
+    };
+    let id = instance.id;
+    let Some(host) = &instance.host else { return Err(Fault::conflict(format!("Instance {id} is not ready"))) };
+    let Some(hosts) = &ctx.app.config.hosts else {
+        return Err(Fault::busy("This API can't ask hosts at the moment; nothing was changed. Try again."));
+    };
+    match strata_writer::nats::console(&hosts.0, host, id, lines).await {
+        Ok(output) => Ok(Answer::ok(&serde_json::json!({ "output": output }))),
+        Err(AskError::Failed(reason)) => Err(Fault::not_found(format!("Unable to get console: {reason}"))),
+        Err(silent) => Err(Fault::busy(format!("Unable to get console: {silent}. Try again."))),
+    }
 }

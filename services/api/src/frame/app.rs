@@ -22,6 +22,18 @@ pub struct ApiConfig {
     pub max_requests: usize,
     /// What lets hosts in, where this API may.
     pub gate: Option<Gate>,
+    /// The way to ask hosts, where this API has one.
+    pub hosts: Option<Hosts>,
+}
+
+/// Asks hosts over NATS for what only they have.
+#[derive(Clone)]
+pub struct Hosts(pub strata_writer::nats::Link);
+
+impl std::fmt::Debug for Hosts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hosts")
+    }
 }
 
 /// The key that signs a host's permit, and where the host then goes.
@@ -47,6 +59,7 @@ impl Default for ApiConfig {
             fallback_base: "http://127.0.0.1".into(),
             max_requests: 2048,
             gate: None,
+            hosts: None,
         }
     }
 }

@@ -7,7 +7,7 @@ mod members;
 mod patch;
 mod schemas;
 mod store;
-mod transfer;
+pub(crate) mod transfer;
 mod validate;
 mod view;
 

@@ -5,7 +5,7 @@
 
 use super::store::{Incoming, Piecewise, Trouble, Whole};
 use super::{asker, image_id, visible};
-use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule, new_uuid, now};
+use crate::frame::{Answer, App, Ctx, Fault, Reply, Routes, Rule, new_uuid, now};
 use axum::body::Body;
 use axum::http::StatusCode;
 use bytes::Bytes;
@@ -275,19 +275,31 @@ async fn download(ctx: Ctx) -> Reply {
     let Some(data) = &image.data else { return Ok(Answer::no_content()) };
     let range = range(&ctx, data.size)?;
     let part = range.clone().unwrap_or(0..data.size);
-    let missing = || Fault::new(500, format!("The data of image {} is not in the store.", image.id));
-    let path = ctx.app.images.store.path(&data.sha512).ok_or_else(missing)?;
     let length = part.end - part.start;
-    let reader = tokio::task::spawn_blocking(move || Piecewise::open(&path, part.start, length)).await;
-    let reader = match reader {
+    let body = data_of(&ctx.app, &image.id, &data.sha512, part.start, length).await?;
+    let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
+    let mut answer = Answer::stream(status.as_u16(), "application/octet-stream", body)
+        .header("content-length", &length.to_string())
+        .header("content-md5", &data.checksum);
+    if let Some(part) = range {
+        answer = answer.header("content-range", &format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), data.size));
+    }
+    Ok(answer)
+}
+
+/// So many bytes of an image's data, from `start` on, read as they are taken.
+pub(crate) async fn data_of(app: &App, image: &ImageId, sha512: &str, start: u64, length: u64) -> Result<Body, Fault> {
+    let missing = || Fault::new(500, format!("The data of image {image} is not in the store."));
+    let path = app.images.store.path(sha512).ok_or_else(missing)?;
+    let reader = match tokio::task::spawn_blocking(move || Piecewise::open(&path, start, length)).await {
         Ok(Ok(reader)) => reader,
         Ok(Err(e)) => {
-            tracing::error!(image = %image.id, "image data can't be read: {e}");
+            tracing::error!(%image, "image data can't be read: {e}");
             return Err(missing());
         }
         Err(e) => return Err(Fault::new(500, format!("The image store failed: {e}"))),
     };
-    let pieces = futures_util::stream::unfold(Some(reader), |reader| async {
+    Ok(Body::from_stream(futures_util::stream::unfold(Some(reader), |reader| async {
         let mut reader = reader?;
         let read = tokio::task::spawn_blocking(move || reader.next().map(|piece| (piece, reader))).await;
         match read {
@@ -296,15 +308,7 @@ async fn download(ctx: Ctx) -> Reply {
             Ok(Err(e)) => Some((Err(e), None)),
             Err(e) => Some((Err(std::io::Error::other(e)), None)),
         }
-    });
-    let status = if range.is_some() { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK };
-    let mut answer = Answer::stream(status.as_u16(), "application/octet-stream", Body::from_stream(pieces))
-        .header("content-length", &length.to_string())
-        .header("content-md5", &data.checksum);
-    if let Some(part) = range {
-        answer = answer.header("content-range", &format!("bytes {}-{}/{}", part.start, part.end.saturating_sub(1), data.size));
-    }
-    Ok(answer)
+    })))
 }
 
 /// The part that was asked for: `Range`, or as older clients of glance say it, `Content-Range`.

@@ -6,6 +6,7 @@
 //! private half of a host's key never leaves the host: a permit is made for the public half.
 
 mod jwt;
+pub mod proof;
 mod store;
 
 pub use store::{Paths, write};
@@ -147,30 +148,42 @@ impl AccountKey {
     pub fn control_plane(&self) -> Result<Credentials, CredentialError> {
         let user = KeyPair::new_user();
         let seed = user.seed().map_err(|e| CredentialError::BadKey("the new user key", e))?;
-        Ok(Credentials { jwt: self.user("control-plane", &user.public_key(), json!({}), json!({}))?, seed })
+        Ok(Credentials { jwt: self.user("control-plane", &user.public_key(), json!({}), json!({}), None)?, seed })
     }
 
     /// A permit for a host that has the private half of `public_key`.
     pub fn host(&self, host: &HostName, public_key: &str) -> Result<String, CredentialError> {
         check_user_key(public_key)?;
-        let publish = [
-            format!("$JS.API.CONSUMER.CREATE.KV_PLANS.{0}.$KV.PLANS.{host}.>", consumer(host)),
-            format!("$JS.API.CONSUMER.DELETE.KV_PLANS.{}", consumer(host)),
-            format!("$JS.API.CONSUMER.MSG.NEXT.KV_PLANS.{}", consumer(host)),
-            format!("$JS.API.DIRECT.GET.KV_PLANS.$KV.PLANS.{host}.>"),
-            format!("report.{host}.>"),
-        ];
-        self.user(host, public_key, json!({ "allow": publish }), json!({ "allow": [format!("{}.>", inbox(host))] }))
+        let mut publish = vec![format!("$JS.API.DIRECT.GET.KV_PLANS.$KV.PLANS.{host}.>"), format!("report.{host}.>")];
+        for role in ROLES {
+            let consumer = consumer(host, role);
+            publish.push(format!("$JS.API.CONSUMER.CREATE.KV_PLANS.{consumer}.$KV.PLANS.{host}.>"));
+            publish.push(format!("$JS.API.CONSUMER.DELETE.KV_PLANS.{consumer}"));
+            publish.push(format!("$JS.API.CONSUMER.INFO.KV_PLANS.{consumer}"));
+            publish.push(format!("$JS.API.CONSUMER.MSG.NEXT.KV_PLANS.{consumer}"));
+        }
+        let subscribe = json!({ "allow": [format!("{}.>", inbox(host)), format!("ask.{host}.>")] });
+        // It may answer what it is asked, once each.
+        let answer = json!({ "max": 1, "ttl": 30_000_000_000_u64 });
+        self.user(host, public_key, json!({ "allow": publish }), subscribe, Some(answer))
     }
 
-    fn user(&self, name: impl std::fmt::Display, public_key: &str, publish: Value, subscribe: Value) -> Result<String, CredentialError> {
-        jwt::sign(
-            &self.0,
-            json!({
-                "name": name.to_string(), "sub": public_key,
-                "nats": { "type": "user", "version": 2, "pub": publish, "sub": subscribe, "subs": -1, "data": -1, "payload": -1 },
-            }),
-        )
+    fn user(
+        &self,
+        name: impl std::fmt::Display,
+        public_key: &str,
+        publish: Value,
+        subscribe: Value,
+        answer: Option<Value>,
+    ) -> Result<String, CredentialError> {
+        let mut claims = json!({
+            "name": name.to_string(), "sub": public_key,
+            "nats": { "type": "user", "version": 2, "pub": publish, "sub": subscribe, "subs": -1, "data": -1, "payload": -1 },
+        });
+        if let Some(answer) = answer {
+            claims["nats"]["resp"] = answer;
+        }
+        jwt::sign(&self.0, claims)
     }
 }
 
@@ -189,9 +202,13 @@ pub fn new_host_key() -> Result<(String, String), CredentialError> {
     Ok((seed, key.public_key()))
 }
 
-/// The name of a host's consumer of its plan: fixed, because a permit names it. Two hosts can't have the same.
-pub fn consumer(host: &HostName) -> String {
-    format!("plan-{host}")
+/// The worker processes that a host may have.
+pub const ROLES: [&str; 3] = ["compute", "network", "all"];
+
+/// The name of the consumer with which a worker of a host reads its plan: fixed, because a permit names it. Two hosts can't
+/// have the same, whatever their names: the role comes first and holds no '-'.
+pub fn consumer(host: &HostName, role: &str) -> String {
+    format!("plan-{role}-{host}")
 }
 
 /// Where answers to a host go: its client must be told (`custom_inbox_prefix`).

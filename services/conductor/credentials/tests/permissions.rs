@@ -69,18 +69,18 @@ async fn a_host_reads_its_own_plan_and_reports_as_itself_and_nothing_more() {
     let plans = js.get_stream_no_info("KV_PLANS").await.unwrap();
 
     // Its own plan, now and when asked again; its own reports.
-    let own = plans.create_consumer(plan_of(&h1, consumer_name(&h1))).await.expect("a host may read its own plan");
+    let own = plans.create_consumer(plan_of(&h1, consumer_name(&h1, "all"))).await.expect("a host may read its own plan");
     let first = own.stream().heartbeat(Duration::from_secs(1)).expires(Duration::from_secs(5)).messages().await.unwrap().next().await;
     assert_eq!(first.unwrap().unwrap().payload, "h1");
-    plans.delete_consumer(&consumer_name(&h1)).await.expect("and begin again");
+    plans.delete_consumer(&consumer_name(&h1, "all")).await.expect("and begin again");
     let answer = client.request("report.h1.observed", "".into()).await.expect("a host may report as itself");
     assert_eq!(answer.payload, "report.h1.observed");
 
     // Another's plan: by a consumer of any name, by a get, by listening, by taking over the other's consumer.
-    assert!(plans.create_consumer(plan_of(&h2, consumer_name(&h1))).await.is_err(), "h1 read h2's plan");
-    assert!(plans.create_consumer(plan_of(&h2, consumer_name(&h2))).await.is_err(), "h1 read h2's plan as h2");
-    assert!(plans.create_consumer(plan_of(&h1, consumer_name(&h2))).await.is_err(), "h1 changed h2's consumer");
-    assert!(plans.delete_consumer(&consumer_name(&h2)).await.is_err(), "h1 ended h2's consumer");
+    assert!(plans.create_consumer(plan_of(&h2, consumer_name(&h1, "all"))).await.is_err(), "h1 read h2's plan");
+    assert!(plans.create_consumer(plan_of(&h2, consumer_name(&h2, "all"))).await.is_err(), "h1 read h2's plan as h2");
+    assert!(plans.create_consumer(plan_of(&h1, consumer_name(&h2, "all"))).await.is_err(), "h1 changed h2's consumer");
+    assert!(plans.delete_consumer(&consumer_name(&h2, "all")).await.is_err(), "h1 ended h2's consumer");
     assert!(plans.direct_get_last_for_subject("$KV.PLANS.h2.port.x").await.is_err(), "h1 got a value of h2");
     assert!(plans.get_info().await.is_err(), "h1 listed the keys of every host");
     for subject in ["$KV.PLANS.h2.>", "report.>", "_INBOX_h2.>", "_INBOX.>", "events.>", ">"] {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use strata_conductor::decide::host::{LoseHost, ReturnHost};
 use strata_conductor::{Command, Context};
 use strata_events::{Actor, HostName, Timestamp};
-use strata_projections::report::Lease;
+use strata_projections::report::{Lease, LeaseRequest, Role};
 
 /// How long a lease holds, from when the host asked.
 pub const LEASE_MILLIS: u64 = 10_000;
@@ -18,11 +18,24 @@ pub const LOST_AFTER: Duration = Duration::from_millis(LEASE_MILLIS + 5_000);
 /// How often it is looked who is lost.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What was last heard of a host.
+#[derive(Default)]
 struct Seen {
-    at: Instant,
-    time: Timestamp,
+    by_role: HashMap<Role, (Instant, Timestamp)>,
     /// When HostReturned was last asked for: the log needs a moment.
     returned: Option<Instant>,
+}
+
+impl Seen {
+    /// When all of the host was last there: a server needs its compute worker and its network worker.
+    fn whole(&self) -> Option<(Instant, Timestamp)> {
+        let of = |role| self.by_role.get(&role).copied();
+        let halves = of(Role::Compute).zip(of(Role::Network)).map(|(c, n)| if c.0 < n.0 { c } else { n });
+        of(Role::All).into_iter().chain(halves).max_by_key(|(at, _)| *at)
+    }
+    fn is_whole(&self) -> bool {
+        self.whole().is_some_and(|(at, _)| at.elapsed() < LOST_AFTER)
+    }
 }
 
 pub(super) async fn run(link: &Link, conductor: &Conductor) {
@@ -62,10 +75,11 @@ async fn listen(link: &Link, conductor: &Conductor, mut messages: async_nats::Su
                 if let Some(reply) = message.reply {
                     let _ = link.client.publish(reply, answer.clone()).await;
                 }
-                let entry = seen.entry(host.clone()).or_insert(Seen { at: Instant::now(), time: now(), returned: None });
-                entry.at = Instant::now();
-                entry.time = now();
-                if !known.up && entry.returned.is_none_or(|at| at.elapsed() > LOOK) {
+                // What can't be read is of a worker that knows no roles.
+                let role = serde_json::from_slice::<LeaseRequest>(&message.payload).map(|r| r.role).unwrap_or_default();
+                let entry = seen.entry(host.clone()).or_default();
+                entry.by_role.insert(role, (Instant::now(), now()));
+                if !known.up && entry.is_whole() && entry.returned.is_none_or(|at| at.elapsed() > LOOK) {
                     entry.returned = Some(Instant::now());
                     say(conductor, ReturnHost { host });
                 }
@@ -84,10 +98,10 @@ async fn listen(link: &Link, conductor: &Conductor, mut messages: async_nats::Su
                 let cloud = conductor.latest();
                 seen.retain(|host, _| cloud.hosts.contains(host));
                 for host in cloud.hosts.values().filter(|h| h.up) {
-                    let last = seen.get(&host.name);
-                    let silent = last.map_or(listening_since, |s| s.at.max(listening_since)).elapsed();
+                    let last = seen.get(&host.name).and_then(Seen::whole);
+                    let silent = last.map_or(listening_since, |(at, _)| at.max(listening_since)).elapsed();
                     if silent > LOST_AFTER {
-                        let last_seen = last.map_or(host.updated_at, |s| s.time);
+                        let last_seen = last.map_or(host.updated_at, |(_, time)| time);
                         tracing::warn!(host = %host.name, "has not renewed its lease: it is lost");
                         say(conductor, LoseHost { host: host.name.clone(), last_seen });
                     }

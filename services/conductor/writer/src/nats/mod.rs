@@ -2,13 +2,16 @@
 //! reports and leases, is turned into commands. Nothing here holds a fact that the log doesn't (wiped, it is refilled),
 //! and any number of replicas may do it at the same time.
 
+mod ask;
 mod hint;
 mod join;
 mod leases;
 mod mirror;
 mod plans;
 mod reports;
+mod secrets;
 
+pub use ask::{AskError, console};
 pub use join::{JoinAsk, Joined, invite, join};
 pub use leases::{LEASE_MILLIS, LOST_AFTER};
 pub use mirror::{STREAM as EVENTS, published, subject_of};
@@ -80,13 +83,14 @@ pub async fn hints(link: &Link, conductor: &Conductor) {
     tokio::join!(hint::tell(link, conductor), hint::hear(link, conductor));
 }
 
-/// For a replica that runs the conductor service: mirror, plans, reports and leases, for ever.
+/// For a replica that runs the conductor service: mirror, plans, reports, leases and secrets, for ever.
 pub async fn conduct(link: &Link, conductor: &Conductor, progress: &Progress) {
     tokio::join!(
         mirror::run(link, conductor, progress),
         plans::run(link, conductor, progress),
         reports::run(link, conductor),
         leases::run(link, conductor),
+        secrets::run(link, conductor),
     );
 }
 

@@ -216,7 +216,7 @@ async fn join(c: &Conductor, nats: &PrivateNats, name: &str) -> Identity {
     let joined = nats::join(c, &nats.account(), &nats.url(), ctx(), ask(&token, &public_key)).await.expect("joins");
     let (_, other) = strata_credentials::new_host_key().expect("a key");
     assert!(nats::join(c, &nats.account(), &nats.url(), ctx(), ask(&token, &other)).await.is_err(), "a token works once");
-    Identity { host, nats_url: joined.nats_url, jwt: joined.jwt, seed }
+    Identity { host, nats_url: joined.nats_url, jwt: joined.jwt, seed, api_url: String::new(), api_ca: None }
 }
 
 fn host(identity: &Identity, options: SimulateOptions) -> tokio::task::AbortHandle {
