@@ -28,24 +28,30 @@ struct Scratch {
 
 impl Scratch {
     fn take(&self) -> Vec<Block> {
-        self.used.store(true, Ordering::Relaxed);
+        self.used.store(true, Ordering::SeqCst);
         self.free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
-    fn put(&self, blocks: Vec<Block>) {
+    /// Keeps memory, and sees to it that it is given back once nobody has used it for a while. What is kept was put here, so
+    /// nothing is ever kept unwatched, however long a check waited for its turn.
+    fn put(self: &Arc<Self>, blocks: Vec<Block>) {
         self.free.lock().unwrap_or_else(PoisonError::into_inner).push(blocks);
-    }
-    /// Sees to it that the memory is given back once nobody has used it for a while.
-    fn watch(self: &Arc<Self>) {
-        if self.watched.swap(true, Ordering::AcqRel) {
+        // In this order: whoever stops watching looks at `used` after saying so. One of the two sees the other.
+        self.used.store(true, Ordering::SeqCst);
+        if self.watched.swap(true, Ordering::SeqCst) {
             return;
         }
         let scratch = self.clone();
         tokio::spawn(async move {
-            while scratch.used.swap(false, Ordering::AcqRel) {
-                tokio::time::sleep(KEPT).await;
+            loop {
+                while scratch.used.swap(false, Ordering::SeqCst) {
+                    tokio::time::sleep(KEPT).await;
+                }
+                scratch.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                scratch.watched.store(false, Ordering::SeqCst);
+                if !scratch.used.load(Ordering::SeqCst) || scratch.watched.swap(true, Ordering::SeqCst) {
+                    return;
+                }
             }
-            scratch.watched.store(false, Ordering::Release);
-            scratch.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
         });
     }
 }
@@ -85,7 +91,6 @@ impl Passwords {
         let known = hash.is_some();
         let hash = hash.unwrap_or_else(|| self.dummy.clone());
         let scratch = self.scratch.clone();
-        scratch.watch();
         let right = self.work(move || verify_now(&hash, &password, &scratch)).await?;
         Ok(right && known)
     }
@@ -122,7 +127,7 @@ pub fn hash_now(password: &str) -> String {
     hash.unwrap_or_else(|e| unreachable!("the default parameters are valid, and no password is too long for them: {e}")).to_string()
 }
 
-fn verify_now(hash: &str, password: &str, scratch: &Scratch) -> bool {
+fn verify_now(hash: &str, password: &str, scratch: &Arc<Scratch>) -> bool {
     let fits = password.len() <= MAX_LENGTH;
     let password = if fits { password } else { "" };
     let Ok(hash) = PasswordHash::new(hash) else { return false };
@@ -135,7 +140,7 @@ fn verify_now(hash: &str, password: &str, scratch: &Scratch) -> bool {
 }
 
 /// The check in kept memory. None: the hash is not of the kind that Strata makes.
-fn verify_in(hash: &PasswordHash<'_>, password: &str, scratch: &Scratch) -> Option<bool> {
+fn verify_in(hash: &PasswordHash<'_>, password: &str, scratch: &Arc<Scratch>) -> Option<bool> {
     let params = Params::try_from(hash).ok().filter(|p| p.keyid().is_empty() && p.data().is_empty())?;
     let version = hash.version?.try_into().ok()?;
     let (expected, salt) = (hash.hash?, hash.salt?);
@@ -169,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn kept_memory_gives_the_library_s_answers() {
-        let scratch = Scratch::default();
+        let scratch = Arc::<Scratch>::default();
         let hash = hash_now("correct horse");
         let parsed = PasswordHash::new(&hash).unwrap();
         for _ in 0..3 {
@@ -181,12 +186,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn memory_is_given_back_when_logins_stop() {
-        let passwords = Passwords::start();
-        passwords.scratch.put(vec![Block::default()]);
-        passwords.scratch.used.store(true, Ordering::Relaxed);
-        passwords.scratch.watch();
+        let scratch = Arc::<Scratch>::default();
+        scratch.put(vec![Block::default()]);
+        tokio::time::sleep(KEPT / 2).await;
+        scratch.put(vec![Block::default()]);
+        assert_eq!(scratch.free.lock().unwrap().len(), 2, "it is kept while logins come");
         tokio::time::sleep(KEPT * 3).await;
-        assert!(passwords.scratch.free.lock().unwrap().is_empty());
+        assert!(scratch.free.lock().unwrap().is_empty());
+        // A check that began just before that, and ends just after it.
+        scratch.put(vec![Block::default()]);
+        tokio::time::sleep(KEPT * 3).await;
+        assert!(scratch.free.lock().unwrap().is_empty(), "what came back late is kept for ever");
     }
 
     #[tokio::test]
