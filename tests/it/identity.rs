@@ -90,3 +90,23 @@ fn projects_users_roles_groups_and_domains_live_and_go() {
     }
     assert!(!column(&admin.json("project list"), "Name").contains(&"it-project".to_string()));
 }
+
+#[test]
+fn an_application_credential_without_roles_has_those_of_its_maker() {
+    let cloud = shared();
+    for name in ["admin", "demo"] {
+        let mut user = cloud.client(&format!("strata-{name}"));
+        let made = user.json(&format!("application credential create it-{name}"));
+        let (id, secret) = (made["id"].as_str().expect("an id"), made["secret"].as_str().expect("a secret"));
+        let with_it = format!(
+            "--os-auth-type v3applicationcredential --os-auth-url {}/v3 --os-application-credential-id {id} --os-application-credential-secret {secret}",
+            cloud.endpoint()
+        );
+        let mut bare = cloud.client("");
+        bare.ok(&format!("{with_it} network list"));
+        // Restricted: it makes no others.
+        bare.fails(&format!("{with_it} application credential create it-further"), "403");
+        user.ok(&format!("application credential delete it-{name}"));
+        bare.fails(&format!("{with_it} network list"), "401");
+    }
+}

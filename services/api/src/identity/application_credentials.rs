@@ -91,6 +91,8 @@ async fn create(ctx: Ctx) -> Reply {
     let has: BTreeSet<RoleId> = caller.roles.iter().map(|(id, _)| *id).collect();
     let roles = match ask.0.remove("roles") {
         None | Some(Value::Null) => has.iter().copied().collect(),
+        // What the client sends when no role was named.
+        Some(Value::Array(named)) if named.is_empty() => has.iter().copied().collect(),
         Some(Value::Array(named)) if named.len() <= 100 => {
             named.iter().map(|r| role(&ctx, r)).collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect()
         }
