@@ -24,6 +24,7 @@ pub mod port;
 pub mod project;
 pub mod quota;
 pub mod role;
+mod secret;
 pub mod security_group;
 pub mod server_group;
 pub mod subnet;

@@ -81,3 +81,14 @@ fn an_event_out_of_its_place_stops_the_fold_and_names_the_position() {
     let again = &events[events.len() / 2 - 1];
     assert_eq!(cloud.apply(again).unwrap_err().position, again.position);
 }
+
+/// Whatever event begins to name a secret: `Cloud::secrets` must know of it, or the sweep removes the secret under it.
+#[test]
+fn the_secrets_in_use_are_all_that_events_can_name() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema/events");
+    let files = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "json"));
+    let naming = files.filter(|p| std::fs::read_to_string(p).unwrap().contains("SecretId"));
+    let naming: BTreeSet<String> = naming.map(|p| p.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    let known = ["CredentialCreated.1", "CredentialUpdated.1", "InstanceRequested.1"];
+    assert_eq!(naming, known.map(String::from).into(), "see projections/src/cloud/secret.rs");
+}

@@ -156,7 +156,7 @@ async fn work(layout: &Layout, settings: &Settings, services: &[Service], name: 
             Service::Conductor => {
                 let (link, progress) = (link.clone(), progress.clone().unwrap_or_default());
                 tasks.spawn(async move {
-                    tokio::join!(conductor.sweep(), strata_writer::nats::conduct(&link, &conductor, &progress));
+                    tokio::join!(conductor.sweep(), conductor.sweep_secrets(), strata_writer::nats::conduct(&link, &conductor, &progress));
                     Ok(())
                 });
             }

@@ -12,6 +12,7 @@ pub mod nats;
 mod projector;
 mod reactions;
 mod reader;
+mod secrets;
 mod snapshots;
 mod start;
 mod tip;

@@ -4,5 +4,6 @@ mod common;
 mod faults;
 mod nats;
 mod reading;
+mod secrets;
 mod snapshot;
 mod writing;
