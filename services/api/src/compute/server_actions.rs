@@ -77,7 +77,8 @@ pub async fn act(ctx: Ctx) -> Reply {
             return Err(Fault::conflict(format!("Cannot 'restore' instance {id} while it is in vm_state {state}")));
         }
         "os-getConsoleOutput" => {
-            return console_output(&ctx, &instance, &value).await;
+            ctx.trail.only_looks();
+            return console_output(&ctx, instance, &value).await;
         }
         "os-getVNCConsole" | "os-getSPICEConsole" | "os-getSerialConsole" | "os-getRDPConsole" => {
             return Err(Fault::bad_request("Unavailable console type: this cloud serves no consoles yet."));

@@ -17,6 +17,7 @@ use strata_log::AuditedCall;
 pub struct Trail {
     who: OnceLock<(UserId, Option<ProjectId>)>,
     in_log: AtomicBool,
+    only_looked: AtomicBool,
 }
 
 impl Trail {
@@ -29,6 +30,10 @@ impl Trail {
         if matches!(actor, Actor::User { .. }) {
             self.in_log.store(true, Ordering::Relaxed);
         }
+    }
+    /// It changes nothing by its nature, and is a POST all the same: no record if it is answered.
+    pub fn only_looks(&self) {
+        self.only_looked.store(true, Ordering::Relaxed);
     }
 }
 
@@ -57,7 +62,8 @@ impl Record {
 
     fn leave(&mut self, outcome: u16, reason: &str) {
         self.closed = true;
-        if outcome < 400 && self.trail.in_log.load(Ordering::Relaxed) {
+        let told = self.trail.in_log.load(Ordering::Relaxed) || self.trail.only_looked.load(Ordering::Relaxed);
+        if outcome < 400 && told {
             return;
         }
         let who = self.trail.who.get();
