@@ -45,6 +45,9 @@ impl Port {
     pub fn plugged(&self) -> bool {
         matches!(&self.binding, Some(Binding { plug: Plug::Plugged, .. }))
     }
+    pub fn is_distributed(&self) -> bool {
+        self.attributes.device_owner == DISTRIBUTED
+    }
 }
 
 /// The live ports, and who owns which address.
@@ -62,7 +65,17 @@ pub struct Ports {
     /// Ports of which something may be left on a host that shall have them no more.
     remnants: OrdSet<(HostName, PortId)>,
     remnants_of: OrdSet<(PortId, HostName)>,
+    /// How many ports of a group shall exist on a host.
+    group_hosts: OrdMap<(SecurityGroupId, HostName), u32>,
     counts: Counts,
+}
+
+/// The owner of the port from which a network's DHCP and metadata are served on every host (Neutron's name for it).
+pub const DISTRIBUTED: &str = "network:distributed";
+
+/// What a network's distributed port has as its device.
+pub fn distributed_device(network: &NetworkId) -> String {
+    format!("strata-{network}")
 }
 
 impl std::ops::Deref for Ports {
@@ -109,6 +122,20 @@ impl Ports {
         let group = *group;
         self.by_security_group.range((group, FIRST)..).take_while(move |(g, _)| *g == group).filter_map(|(_, id)| self.all.get(id))
     }
+    /// The port from which a network's DHCP and metadata are served.
+    pub fn distributed(&self, network: &NetworkId) -> Option<&Arc<Port>> {
+        self.of_device(&distributed_device(network)).find(|p| p.is_distributed())
+    }
+    /// The hosts on which ports of a group shall exist.
+    pub fn hosts_of_group(&self, group: &SecurityGroupId) -> impl Iterator<Item = &HostName> {
+        let group = *group;
+        let first = (group, HostName(String::new()));
+        self.group_hosts.range(first..).take_while(move |((g, _), _)| *g == group).map(|((_, host), _)| host)
+    }
+    /// Whether a port of the group shall exist on the host.
+    pub fn group_is_on(&self, group: &SecurityGroupId, host: &HostName) -> bool {
+        self.group_hosts.contains_key(&(*group, host.clone()))
+    }
     /// The ports that shall exist on a host.
     pub fn on_host(&self, host: &HostName) -> impl Iterator<Item = &Arc<Port>> {
         let host = host.clone();
@@ -122,7 +149,7 @@ impl Ports {
     pub fn is_remnant(&self, host: &HostName, id: &PortId) -> bool {
         self.remnants.contains(&(host.clone(), *id))
     }
-    /// How many a project has.
+    /// How many a project has; what a network has of itself is not counted.
     pub fn count(&self, project: &ProjectId) -> u32 {
         self.counts.of(project)
     }
@@ -155,6 +182,7 @@ impl Ports {
         for group in &port.attributes.security_groups {
             self.by_security_group.insert((*group, port.id));
         }
+        self.count_groups(port, port.binding.as_ref().map(|b| &b.host), true);
         Ok(())
     }
     fn unindex(&mut self, port: &Port) {
@@ -166,6 +194,18 @@ impl Ports {
         self.by_device.remove(&(port.attributes.device_id.clone(), port.id));
         for group in &port.attributes.security_groups {
             self.by_security_group.remove(&(*group, port.id));
+        }
+        self.count_groups(port, port.binding.as_ref().map(|b| &b.host), false);
+    }
+    fn count_groups(&mut self, port: &Port, host: Option<&HostName>, add: bool) {
+        let Some(host) = host else { return };
+        for group in &port.attributes.security_groups {
+            let key = (*group, host.clone());
+            let count = self.group_hosts.get(&key).copied().unwrap_or(0);
+            match if add { count + 1 } else { count.saturating_sub(1) } {
+                0 => self.group_hosts.remove(&key),
+                count => self.group_hosts.insert(key, count),
+            };
         }
     }
     fn edit(&mut self, id: &PortId, stamp: &Stamp<'_>, f: impl FnOnce(&mut Port)) -> Result<(), CannotApply> {
@@ -188,6 +228,9 @@ impl Ports {
             std::mem::replace(&mut port.binding, binding).map(|b| b.host)
         })?;
         if before != host {
+            let port = self.all.need(id)?.clone();
+            self.count_groups(&port, before.as_ref(), false);
+            self.count_groups(&port, host.as_ref(), true);
             before.and_then(|h| self.by_host.remove(&(h, *id)));
             host.and_then(|h| self.by_host.insert((h, *id)));
         }
@@ -213,7 +256,9 @@ pub(super) fn apply(cloud: &mut Cloud, event: &PortEvent, stamp: &Stamp<'_>) -> 
             ports.index(&port)?;
             ports.by_project.insert((*project, *id));
             ports.by_network.insert((*network, *id));
-            ports.counts.add(project, 1);
+            if !port.is_distributed() {
+                ports.counts.add(project, 1);
+            }
             ports.all.add(*id, port)
         }
         PortEvent::PortUpdated { id, attributes } => ports.edit(id, stamp, |p| p.attributes = attributes.clone()),
@@ -246,7 +291,9 @@ pub(super) fn apply(cloud: &mut Cloud, event: &PortEvent, stamp: &Stamp<'_>) -> 
             ports.unindex(&port);
             ports.by_project.remove(&(port.project, *id));
             ports.by_network.remove(&(port.network, *id));
-            ports.counts.take(&port.project, 1);
+            if !port.is_distributed() {
+                ports.counts.take(&port.project, 1);
+            }
             if let Some(binding) = &port.binding {
                 ports.by_host.remove(&(binding.host.clone(), *id));
                 ports.leave(&binding.host, id);

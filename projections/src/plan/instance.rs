@@ -1,5 +1,6 @@
 //! What a host should make of an instance.
 
+use super::subnet::{self, PlannedSubnet};
 use super::{Item, Key};
 use crate::Cloud;
 use crate::cloud::instance::{Instance, Wanted};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strata_events::host::HostEvent;
 use strata_events::instance::{InstanceEvent, Size};
-use strata_events::port::MacAddress;
+use strata_events::port::{FixedIp, MacAddress};
 use strata_events::{HostName, ImageId, InstanceId, NetworkId, PortId, ProjectId, SecretId, UserId};
 
 pub const KIND: &str = "instance";
@@ -20,6 +21,10 @@ pub struct Nic {
     pub mac: MacAddress,
     /// bytes
     pub mtu: u16,
+    pub fixed_ips: Vec<FixedIp>,
+    /// The subnets of these addresses.
+    pub subnets: Vec<PlannedSubnet>,
+    pub dns_domain: String,
 }
 
 /// The image that the root disk begins as.
@@ -94,11 +99,21 @@ pub(super) fn plan(cloud: &Cloud, host: &HostName, i: &Instance) -> (Key, Item) 
         metadata: i.spec.metadata.clone(),
         config_drive: i.spec.config_drive,
         user_data: i.spec.user_data,
-        nics: nics.map(|p| Nic { port: p.id, network: p.network, mac: p.mac, mtu: cloud.networks.mtu(&p.network) }).collect(),
         zone: cloud.hosts.get(host).map(|h| h.zone.clone()).unwrap_or_default(),
         launch_index: i.spec.launch_index,
         reservation: i.spec.reservation.clone(),
         security_groups: security_groups(cloud, i),
+        nics: nics
+            .map(|p| Nic {
+                port: p.id,
+                network: p.network,
+                mac: p.mac,
+                mtu: cloud.networks.mtu(&p.network),
+                fixed_ips: p.attributes.fixed_ips.clone(),
+                subnets: subnet::of_addresses(cloud, &p.network, &p.attributes.fixed_ips),
+                dns_domain: cloud.networks.get(&p.network).map(|n| n.attributes.dns_domain.clone()).unwrap_or_default(),
+            })
+            .collect(),
     };
     (Key::new(host, KIND, i.id), Item::Instance(Box::new(plan)))
 }
@@ -118,7 +133,11 @@ pub(super) fn touched_by_host(after: &Cloud, event: &HostEvent) -> Vec<Key> {
 
 pub(super) fn touched(before: &Cloud, after: &Cloud, event: &InstanceEvent) -> Vec<Key> {
     let Ok(id) = event.stream_id().parse() else { return vec![] };
-    keys(before, &id).chain(keys(after, &id)).collect()
+    let own = keys(before, &id).chain(keys(after, &id));
+    // Its ports tell DHCP its name.
+    let name = |cloud: &Cloud| cloud.instances.get(&id).map(|i| i.spec.hostname.clone());
+    let ports = if name(before) == name(after) { vec![] } else { super::port::of_instance(after, &id) };
+    own.chain(ports).collect()
 }
 
 /// The key of an instance on the host that it is placed on.

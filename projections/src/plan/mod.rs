@@ -2,8 +2,10 @@
 //! projection of `Cloud`. What shall not exist is said (`absent`) until the host reports it gone: a missing key means
 //! nothing, so a wiped or half-filled bucket destroys nothing.
 
+pub mod group;
 pub mod instance;
 pub mod port;
+pub mod subnet;
 
 use crate::Cloud;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,7 @@ use strata_events::{Event, HostName};
 pub enum Item {
     Instance(Box<instance::InstancePlan>),
     Port(Box<port::PortPlan>),
+    Group(Box<group::GroupPlan>),
 }
 
 /// A value in the bucket. Two values are the same plan when their items are equal; `position` orders them.
@@ -45,7 +48,8 @@ pub fn of_host(cloud: &Cloud, host: &HostName) -> BTreeMap<Key, Item> {
     let instances = cloud.instances.on_host(host).map(|i| instance::plan(cloud, host, i));
     let ports = cloud.ports.on_host(host).map(|p| port::plan(cloud, host, p));
     let remnants = cloud.ports.remnants_on(host).map(|id| port::absent(host, id));
-    instances.chain(ports).chain(remnants).collect()
+    let groups = group::on_host(cloud, host).map(|id| group::plan(cloud, host, id));
+    instances.chain(ports).chain(remnants).chain(groups).collect()
 }
 
 /// Everything that every host should have.
@@ -60,7 +64,7 @@ pub fn touched(before: &Cloud, after: &Cloud, event: &Event) -> Vec<Key> {
         Event::Instance(e) => instance::touched(before, after, e),
         Event::Host(e) => instance::touched_by_host(after, e),
         Event::Port(e) => port::touched(before, after, e),
-        Event::Network(_) | Event::Subnet(_) | Event::SecurityGroup(_) => port::touched_by_neighbour(after, event),
+        Event::Network(_) | Event::Subnet(_) | Event::SecurityGroup(_) => port::touched_by_neighbour(before, after, event),
         _ => vec![],
     }
 }
@@ -80,6 +84,10 @@ pub fn item(cloud: &Cloud, key: &Key) -> Option<Item> {
                 Some(port) => Some(port::plan(cloud, &host, port).1),
                 None => cloud.ports.is_remnant(&host, &id).then(|| port::absent(&host, id).1),
             }
+        }
+        group::KIND => {
+            let id = id.parse().ok()?;
+            group::is_named(cloud, &host, &id).then(|| group::plan(cloud, &host, id).1)
         }
         _ => None,
     }

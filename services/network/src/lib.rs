@@ -11,6 +11,7 @@ pub use simulated::SimulatedDataplane;
 use std::future::Future;
 use std::sync::Arc;
 use strata_events::PortId;
+use strata_projections::plan::group::GroupPlan;
 use strata_projections::plan::port::{PlannedPlug, PortPlan};
 use strata_projections::report::Report;
 
@@ -25,18 +26,30 @@ pub enum DataplaneError {
     Failed(String),
 }
 
+/// What is there of a port.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    Nothing,
+    /// Something of it: half made, half removed, or damaged from outside.
+    Part,
+    /// All of it, as this says.
+    Whole(Box<PlannedPlug>),
+}
+
 /// What a port is made of. Every call may be repeated: what is so already is success. Calls for different ports run at the
 /// same time; for one port, one after the other.
 pub trait Dataplane: Send + Sync + 'static {
     /// The ports that are plugged, as they are.
     fn list(&self) -> impl Future<Output = Result<Vec<(PortId, PlannedPlug)>, DataplaneError>> + Send;
-    fn find(&self, id: &PortId) -> impl Future<Output = Result<Option<PlannedPlug>, DataplaneError>> + Send;
+    fn find(&self, id: &PortId) -> impl Future<Output = Result<Found, DataplaneError>> + Send;
     /// Makes the port: tap, bridge, tunnel, addresses, rules.
     fn plug(&self, id: &PortId, plug: &PlannedPlug) -> impl Future<Output = Result<(), DataplaneError>> + Send;
-    /// Changes what differs, and nothing else: the guest's traffic goes on.
-    fn update(&self, id: &PortId, from: &PlannedPlug, to: &PlannedPlug) -> impl Future<Output = Result<(), DataplaneError>> + Send;
+    /// Changes what differs, repairs what is damaged, and nothing else: the guest's traffic goes on.
+    fn update(&self, id: &PortId, to: &PlannedPlug) -> impl Future<Output = Result<(), DataplaneError>> + Send;
     /// Removes all that is left of it.
     fn unplug(&self, id: &PortId) -> impl Future<Output = Result<(), DataplaneError>> + Send;
+    /// From now on these are the members of a group that rules name. May come before or after the ports with such rules.
+    fn members(&self, group: &GroupPlan) -> impl Future<Output = Result<(), DataplaneError>> + Send;
     /// Returns when a port may have changed by itself; none says that all may have.
     fn changed(&self) -> impl Future<Output = Option<PortId>> + Send;
 }
@@ -50,13 +63,13 @@ pub enum Action {
 }
 
 /// What to do. A port is made only with a lease: its addresses may belong to another host by now.
-pub fn converge(plan: &PortPlan, plugged: Option<&PlannedPlug>, lease: bool) -> Option<Action> {
-    match (&plan.plug, plugged) {
-        (None, None) => None,
-        (None, Some(_)) => Some(Action::Unplug),
-        (Some(_), None) => lease.then_some(Action::Plug),
-        (Some(wanted), Some(is)) if wanted == is => None,
-        (Some(_), Some(_)) => lease.then_some(Action::Update),
+pub fn converge(plan: &PortPlan, found: &Found, lease: bool) -> Option<Action> {
+    match (&plan.plug, found) {
+        (None, Found::Nothing) => None,
+        (None, _) => Some(Action::Unplug),
+        (Some(_), Found::Nothing) => lease.then_some(Action::Plug),
+        (Some(wanted), Found::Whole(is)) if wanted == &**is => None,
+        (Some(_), _) => lease.then_some(Action::Update),
     }
 }
 
@@ -97,22 +110,31 @@ impl<D: Dataplane> Network<D> {
         }
     }
 
+    /// Tells the data plane who is in a group. Reported is nothing: the ports' own plugging is.
+    pub async fn members(&self, group: &GroupPlan) -> Settled {
+        let told = self.dataplane.members(group).await;
+        if let Err(why) = &told {
+            tracing::warn!(group = %group.id, %why, "the members of a security group could not be changed");
+        }
+        Settled { report: None, again: told.is_err(), gone: false }
+    }
+
     async fn act(&self, plan: &PortPlan, lease: &(dyn Fn() -> bool + Send + Sync)) -> Result<Settled, DataplaneError> {
         let id = &plan.id;
         let is = self.dataplane.find(id).await?;
-        let action = converge(plan, is.as_ref(), lease());
+        let action = converge(plan, &is, lease());
         if let Some(action) = action {
             tracing::debug!(port = %id, ?action, "acts");
         }
-        match (action, &plan.plug, &is) {
-            (Some(Action::Plug), Some(to), _) => self.dataplane.plug(id, to).await?,
-            (Some(Action::Update), Some(to), Some(from)) => self.dataplane.update(id, from, to).await?,
-            (Some(Action::Unplug), ..) => self.dataplane.unplug(id).await?,
+        match (action, &plan.plug) {
+            (Some(Action::Plug), Some(to)) => self.dataplane.plug(id, to).await?,
+            (Some(Action::Update), Some(to)) => self.dataplane.update(id, to).await?,
+            (Some(Action::Unplug), _) => self.dataplane.unplug(id).await?,
             _ => {}
         }
         Ok(match &plan.plug {
             None => Settled { report: Some(Report::PortAbsent { id: *id }), again: false, gone: true },
-            Some(wanted) if action.is_some() || is.as_ref() == Some(wanted) => {
+            Some(wanted) if action.is_some() || matches!(&is, Found::Whole(is) if **is == *wanted) => {
                 Settled { report: Some(Report::PortPlugged { id: *id }), again: false, gone: false }
             }
             Some(_) => Settled { report: None, again: true, gone: false },
@@ -131,6 +153,14 @@ mod tests {
         PlannedPlug {
             project: ProjectId(uuid::Uuid::nil()),
             network: NetworkId(uuid::Uuid::nil()),
+            network_revision: 1,
+            dns_domain: String::new(),
+            subnets: vec![],
+            dhcp: None,
+            address_pairs: vec![],
+            hostname: None,
+            extra_dhcp_opts: vec![],
+            stateful: true,
             segment: Segment::Vxlan { vni: 1001 },
             mtu: 1450,
             mac: MacAddress([0xfa, 0x16, 0x3e, 0, 0, 1]),
@@ -150,13 +180,16 @@ mod tests {
     fn only_what_differs_is_touched_and_nothing_is_made_without_a_lease() {
         let (up, down) = (plan(Some(plug())), plan(None));
         let down_link = PlannedPlug { admin_state_up: false, ..plug() };
-        assert_eq!(converge(&up, None, true), Some(Action::Plug));
-        assert_eq!(converge(&up, None, false), None);
-        assert_eq!(converge(&up, Some(&plug()), true), None);
-        assert_eq!(converge(&up, Some(&down_link), true), Some(Action::Update));
-        assert_eq!(converge(&up, Some(&down_link), false), None);
-        assert_eq!(converge(&down, Some(&plug()), false), Some(Action::Unplug));
-        assert_eq!(converge(&down, None, true), None);
+        let (whole, other) = (Found::Whole(Box::new(plug())), Found::Whole(Box::new(down_link)));
+        assert_eq!(converge(&up, &Found::Nothing, true), Some(Action::Plug));
+        assert_eq!(converge(&up, &Found::Nothing, false), None);
+        assert_eq!(converge(&up, &whole, true), None);
+        for differs in [&other, &Found::Part] {
+            assert_eq!(converge(&up, differs, true), Some(Action::Update));
+            assert_eq!(converge(&up, differs, false), None);
+            assert_eq!(converge(&down, differs, false), Some(Action::Unplug));
+        }
+        assert_eq!(converge(&down, &Found::Nothing, true), None);
     }
 
     #[tokio::test]

@@ -1,12 +1,13 @@
 //! A data plane that keeps its ports in memory, and in files when asked to, so that a restarted worker finds them.
 
-use crate::{Dataplane, DataplaneError};
+use crate::{Dataplane, DataplaneError, Found};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use strata_events::PortId;
+use strata_projections::plan::group::GroupPlan;
 use strata_projections::plan::port::PlannedPlug;
 
 /// See the module.
@@ -67,17 +68,22 @@ impl Dataplane for SimulatedDataplane {
     async fn list(&self) -> Result<Vec<(PortId, PlannedPlug)>, DataplaneError> {
         Ok(self.ports.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(id, p)| (*id, p.clone())).collect())
     }
-    async fn find(&self, id: &PortId) -> Result<Option<PlannedPlug>, DataplaneError> {
-        Ok(self.ports.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned())
+    async fn find(&self, id: &PortId) -> Result<Found, DataplaneError> {
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(ports.get(id).map_or(Found::Nothing, |plug| Found::Whole(Box::new(plug.clone()))))
     }
     async fn plug(&self, id: &PortId, plug: &PlannedPlug) -> Result<(), DataplaneError> {
         self.change(id, Some(plug))
     }
-    async fn update(&self, id: &PortId, _from: &PlannedPlug, to: &PlannedPlug) -> Result<(), DataplaneError> {
+    async fn update(&self, id: &PortId, to: &PlannedPlug) -> Result<(), DataplaneError> {
         self.change(id, Some(to))
     }
     async fn unplug(&self, id: &PortId) -> Result<(), DataplaneError> {
         self.change(id, None)
+    }
+    /// Nothing is filtered here.
+    async fn members(&self, _group: &GroupPlan) -> Result<(), DataplaneError> {
+        Ok(())
     }
     async fn changed(&self) -> Option<PortId> {
         std::future::pending().await

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use strata_compute::{Compute, Hypervisor};
 use strata_events::host::Inventory;
-use strata_events::{InstanceId, PortId};
+use strata_events::{InstanceId, PortId, SecurityGroupId};
 use strata_network::{Dataplane, Network};
 use strata_projections::plan::Item;
 use strata_projections::report::Report;
@@ -16,6 +16,8 @@ use strata_projections::report::Report;
 pub enum Thing {
     Instance(InstanceId),
     Port(PortId),
+    /// The members of a security group that ports' rules name.
+    Group(SecurityGroupId),
 }
 
 impl Thing {
@@ -23,6 +25,7 @@ impl Thing {
         match item {
             Item::Instance(i) => Thing::Instance(i.id),
             Item::Port(p) => Thing::Port(p.id),
+            Item::Group(g) => Thing::Group(g.id),
         }
     }
 }
@@ -81,13 +84,16 @@ impl<H: Hypervisor> Half for Compute<H> {
 
 impl<D: Dataplane> Half for Network<D> {
     fn minds(&self, thing: &Thing) -> bool {
-        matches!(thing, Thing::Port(_))
+        matches!(thing, Thing::Port(_) | Thing::Group(_))
     }
     fn settle<'a>(&'a self, item: &'a Item, lease: &'a (dyn Fn() -> bool + Send + Sync)) -> BoxFuture<'a, Looked> {
         async move {
             let thing = Thing::of(item);
-            let Item::Port(plan) = item else { return Looked { thing, report: None, again: false, gone: false } };
-            let settled = Network::settle(self, plan, lease).await;
+            let settled = match item {
+                Item::Port(plan) => Network::settle(self, plan, lease).await,
+                Item::Group(plan) => Network::members(self, plan).await,
+                Item::Instance(_) => return Looked { thing, report: None, again: false, gone: false },
+            };
             Looked { thing, report: settled.report, again: settled.again, gone: settled.gone }
         }
         .boxed()

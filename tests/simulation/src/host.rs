@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use strata_compute::{Action, Applied, Domain};
 use strata_events::instance::Power;
 use strata_events::{HostName, InstanceId, PortId};
+use strata_network::Found;
 use strata_projections::cloud::instance::Wanted;
 use strata_projections::plan::instance::InstancePlan;
 use strata_projections::plan::port::{PlannedPlug, PortPlan};
@@ -64,7 +65,7 @@ impl Simulation {
                 self.settle_port(host, &plan);
                 Ok(())
             }
-            None => Ok(()), // a missing key means nothing
+            Some(Item::Group(_)) | None => Ok(()), // a missing key means nothing
         }
     }
 
@@ -102,7 +103,8 @@ impl Simulation {
 
     fn settle_port(&mut self, name: &HostName, plan: &PortPlan) {
         let Some(host) = self.hosts.get_mut(name) else { return };
-        let action = strata_network::converge(plan, host.plugged.get(&plan.id), true);
+        let found = host.plugged.get(&plan.id).map_or(Found::Nothing, |plug| Found::Whole(Box::new(plug.clone())));
+        let action = strata_network::converge(plan, &found, true);
         match (action, &plan.plug) {
             (Some(strata_network::Action::Plug | strata_network::Action::Update), Some(plug)) => {
                 drop(host.plugged.insert(plan.id, plug.clone()))

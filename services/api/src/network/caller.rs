@@ -3,10 +3,11 @@
 use super::attrs::Text;
 use crate::frame::{Ctx, Fault};
 use strata_conductor::Command;
+use strata_conductor::decide::instance::PortSeed;
 use strata_conductor::decide::network::Scope;
 use strata_conductor::decide::security_group::DefaultGroupIds;
 use strata_events::port::MacAddress;
-use strata_events::{ProjectId, SecurityGroupId, SecurityGroupRuleId};
+use strata_events::{PortId, ProjectId, SecurityGroupId, SecurityGroupRuleId};
 use strata_writer::Done;
 
 impl Ctx {
@@ -82,4 +83,9 @@ pub fn default_group_ids() -> DefaultGroupIds {
 pub fn random_mac() -> MacAddress {
     let bytes = crate::frame::new_uuid().into_bytes();
     MacAddress([0xfa, 0x16, 0x3e, bytes[0], bytes[1], bytes[2]])
+}
+
+/// What a port that may have to be made along with something becomes.
+pub fn port_seed() -> PortSeed {
+    PortSeed { id: PortId(crate::frame::new_uuid()), mac: random_mac() }
 }

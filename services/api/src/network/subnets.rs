@@ -2,7 +2,7 @@
 
 use super::attrs::{Cidr, Flag, Ip, Name, Number, given};
 use super::body::{Attribute, Table, both, post, read};
-use super::caller::denied;
+use super::caller::{denied, port_seed};
 use super::list::{At, Attr, Noun, list, many, one};
 use super::time::Seconds;
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule};
@@ -186,6 +186,7 @@ impl Ask {
                 service_types: service_types(self.service_types.unwrap_or_default())?,
                 tags: vec![],
             },
+            distributed: port_seed(),
         })
     }
 }
@@ -242,7 +243,7 @@ async fn update(ctx: Ctx) -> Reply {
         service_types: ask.service_types.map(service_types).transpose()?,
         tags: None,
     };
-    let done = ctx.carry_out(UpdateSubnet { id, changes, revision: ctx.wanted_revision()? }).await?;
+    let done = ctx.carry_out(UpdateSubnet { id, changes, revision: ctx.wanted_revision()?, distributed: port_seed() }).await?;
     let subnet = done.cloud.subnets.get(&id).ok_or_else(|| denied("update_subnet", &[]))?;
     one(&ctx, 200, &done.cloud, &**subnet)
 }

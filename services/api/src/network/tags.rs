@@ -1,6 +1,7 @@
 //! Tags over HTTP (extension standard-attr-tag): the same calls below each thing that has them.
 
 use super::attrs::Name;
+use super::caller::port_seed;
 use super::{networks, ports, security_groups, subnets};
 use crate::frame::{Answer, Ctx, Fault, Reply, Routes, Rule};
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ async fn change(ctx: &Ctx, change: TagChange) -> Result<(), Fault> {
             let subnet = subnets::find(ctx, cloud)?;
             subnets::may_change(ctx, cloud, subnet, "update_subnets_tags")?;
             let changes = SubnetChanges { tags, ..Default::default() };
-            ctx.carry_out(UpdateSubnet { id: subnet.id, changes, revision }).await?
+            ctx.carry_out(UpdateSubnet { id: subnet.id, changes, revision, distributed: port_seed() }).await?
         }
         "ports" => {
             let port = ports::find(ctx, cloud)?;

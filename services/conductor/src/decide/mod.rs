@@ -6,6 +6,7 @@ pub mod assignment;
 pub mod bootstrap;
 pub mod catalog;
 pub mod credential;
+pub mod distributed;
 pub mod domain;
 pub mod flavor;
 pub mod group;

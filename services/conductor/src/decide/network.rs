@@ -1,11 +1,13 @@
 //! What may be asked of a network. Invariants: a segment (VNI, VLAN, untagged physical network) has one live owner; a network
 //! that ports are on stays.
 
+use super::distributed::goes_with_its_network;
 use super::tags::{self, TagChange};
 use crate::{Class, Command, Context, Decision, Refusal, events};
 use ipnet::IpNet;
 use std::sync::Arc;
 use strata_events::network::{NetworkAttributes, NetworkEvent, Segment};
+use strata_events::port::PortEvent;
 use strata_events::subnet::SubnetEvent;
 use strata_events::{Event, NetworkId, ProjectId};
 use strata_projections::Cloud;
@@ -240,15 +242,16 @@ impl Command for DeleteNetwork {
     fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
         let network = cloud.networks.get(&self.id).ok_or_else(|| not_found(&self.id))?;
         same_revision(self.revision, network.revision)?;
-        if cloud.ports.on_network(&self.id).next().is_some() {
+        if cloud.ports.on_network(&self.id).any(|p| !goes_with_its_network(p)) {
             return Err(Refusal::new(
                 Class::Conflict,
                 "NetworkInUse",
                 format!("Unable to complete operation on network {}. There are one or more ports still in use on the network.", self.id),
             ));
         }
+        let ports = cloud.ports.on_network(&self.id).map(|p| Event::from(PortEvent::PortDeleted { id: p.id }));
         let subnets = cloud.subnets.on_network(&self.id).map(|s| Event::from(SubnetEvent::SubnetDeleted { id: s.id }));
-        Ok(subnets.chain([NetworkEvent::NetworkDeleted { id: self.id }.into()]).collect())
+        Ok(ports.chain(subnets).chain([NetworkEvent::NetworkDeleted { id: self.id }.into()]).collect())
     }
 }
 

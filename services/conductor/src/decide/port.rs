@@ -2,6 +2,7 @@
 //! security has neither groups nor address pairs; whatever a port's instance or host knew of it is told when it goes.
 
 use super::address::{Allocation, Taken, WantedIp};
+use super::distributed;
 use super::network::{Scope, same_revision, within_quota};
 use super::security_group::{self, DefaultGroupIds};
 use super::tags::{self, TagChange};
@@ -12,7 +13,7 @@ use strata_events::instance::InstanceEvent;
 use strata_events::port::{AddressPair, DhcpOption, MacAddress, PortAttributes, PortEvent};
 use strata_events::{Event, HostName, InstanceId, NetworkId, PortId, ProjectId, SecurityGroupId, Timestamp};
 use strata_projections::Cloud;
-use strata_projections::cloud::port::Port;
+use strata_projections::cloud::port::{DISTRIBUTED, Port};
 
 /// Neutron's max_allowed_address_pair.
 const MOST_PAIRS: usize = 10;
@@ -114,6 +115,7 @@ impl Command for CreatePort {
 /// `PortBound` where a host was named. Several ports of one decision share `taken`.
 pub fn plan_port(cloud: &Cloud, ask: &NewPort, now: Timestamp, taken: &mut Taken) -> Result<Vec<Event>, Refusal> {
     let network = ask.scope.network(cloud, &ask.network)?;
+    distributed::not_by_hand(&ask.device_owner)?;
     let planned = taken.ports.entry(ask.project).or_insert(0);
     *planned += 1;
     within_quota(cloud, &ask.project, "port", cloud.ports.count(&ask.project), *planned)?;
@@ -180,7 +182,7 @@ fn known_groups(cloud: &Cloud, scope: &Scope, project: &ProjectId, ids: &[Securi
     Ok(seen.into_iter().collect())
 }
 
-fn free_mac(cloud: &Cloud, network: &NetworkId, wanted: WantedMac, taken: &mut Taken) -> Result<MacAddress, Refusal> {
+pub(super) fn free_mac(cloud: &Cloud, network: &NetworkId, wanted: WantedMac, taken: &mut Taken) -> Result<MacAddress, Refusal> {
     let free =
         |mac: &MacAddress, taken: &Taken| cloud.ports.owner_of_mac(network, mac).is_none() && !taken.macs.contains(&(*network, *mac));
     let mac = match wanted {
@@ -263,6 +265,13 @@ pub struct PortChanges {
     pub tags: Option<TagChange>,
 }
 
+impl PortChanges {
+    /// Whether they change where it is and what it answers to.
+    fn concern_its_place(&self) -> bool {
+        self.mac.is_some() || self.fixed_ips.is_some() || self.device_id.is_some() || self.binding_host.is_some()
+    }
+}
+
 /// Changes a port.
 #[derive(Debug, Clone)]
 pub struct UpdatePort {
@@ -293,6 +302,9 @@ impl Command for UpdatePort {
             }
         };
         let device_owner = ask.device_owner.unwrap_or_else(|| old.device_owner.clone());
+        if port.is_distributed() != (device_owner == DISTRIBUTED) || port.is_distributed() && self.changes.concern_its_place() {
+            distributed::not_by_hand(DISTRIBUTED)?;
+        }
         let security_groups = match &ask.security_groups {
             Some(groups) => known_groups(cloud, &self.scope, &port.project, groups)?,
             None => old.security_groups.clone(),
@@ -376,6 +388,7 @@ impl Command for DeletePort {
         let port = cloud.ports.get(&self.id).ok_or_else(|| not_found(&self.id))?;
         same_revision(self.revision, port.revision)?;
         let owner = &port.attributes.device_owner;
+        distributed::not_by_hand(owner)?;
         if owner.starts_with("network:router") || owner == "network:floatingip" {
             let message = format!("Port {} cannot be deleted directly via the port API: has device owner {owner}.", self.id);
             return Err(Refusal::new(Class::Conflict, "ServicePortInUse", message));

@@ -3,7 +3,7 @@ use super::super::network::tests::{ALICE, BOB, create as network};
 use super::super::network::{CreateNetwork, DeleteNetwork};
 use super::super::pools::is_host;
 use super::super::security_group::tests::{group, ids};
-use super::super::subnet::tests::{pool, slaac, subnet};
+use super::super::subnet::tests::{pool, slaac, subnet as with_dhcp};
 use super::super::subnet::{CreateSubnet, DeleteSubnet};
 use super::*;
 use crate::testing::{Given, given};
@@ -12,6 +12,12 @@ use std::net::IpAddr;
 use strata_events::SubnetId;
 use uuid::Uuid;
 
+/// All its addresses are for the ports of the test.
+fn subnet(n: u128, cidr: &str) -> CreateSubnet {
+    let mut ask = with_dhcp(n, cidr);
+    ask.attributes.enable_dhcp = false;
+    ask
+}
 fn port(n: u128) -> NewPort {
     let mac = MacAddress([0xfa, 0x16, 0x3e, 0, (n >> 8) as u8, n as u8]);
     NewPort::plain(PortId(Uuid::from_u128(n)), ALICE, Scope::Project(ALICE), NetworkId(Uuid::from_u128(1)), mac, ids(0xdef))

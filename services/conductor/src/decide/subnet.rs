@@ -2,11 +2,15 @@
 //! each other and from the gateway; a subnet from which a port has an address stays.
 
 use super::address::{eui64, is_auto, is_auto_subnet};
+use super::distributed::{self, goes_with_its_network};
+use super::instance::PortSeed;
 use super::network::{Scope, carries, invalid_input, same_revision, within_quota};
 use super::pools::{check_gateway, check_pools, default_pools, first_host};
 use super::tags::{self, TagChange};
-use crate::{Class, Command, Context, Decision, Refusal, events};
+use crate::draft::Draft;
+use crate::{Class, Command, Context, Decision, Refusal};
 use ipnet::IpNet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use strata_events::port::{FixedIp, PortAttributes, PortEvent};
 use strata_events::subnet::{HostRoute, Pool, SubnetAttributes, SubnetEvent};
@@ -46,10 +50,12 @@ pub struct CreateSubnet {
     pub ipv6_ra_mode: Option<String>,
     /// Its gateway and pools are decided here.
     pub attributes: SubnetAttributes,
+    /// What the network's distributed port becomes, if it has none yet.
+    pub distributed: PortSeed,
 }
 
 impl Command for CreateSubnet {
-    fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
+    fn decide(&self, cloud: &Cloud, ctx: &Context) -> Decision {
         let network = self.scope.network(cloud, &self.network)?;
         within_quota(cloud, &self.project, "subnet", cloud.subnets.count(&self.project), 1)?;
         let cidr = self.cidr;
@@ -76,7 +82,8 @@ impl Command for CreateSubnet {
         };
         let attributes = SubnetAttributes { gateway_ip, allocation_pools, ..self.attributes.clone() };
         check_attributes(&self.id, &cidr, &attributes)?;
-        let mut events = events![SubnetEvent::SubnetCreated {
+        let mut draft = Draft::of(cloud, ctx);
+        draft.push(SubnetEvent::SubnetCreated {
             id: self.id,
             project: self.project,
             network: self.network,
@@ -84,11 +91,12 @@ impl Command for CreateSubnet {
             ipv6_address_mode: self.ipv6_address_mode.clone(),
             ipv6_ra_mode: self.ipv6_ra_mode.clone(),
             attributes,
-        }];
+        })?;
         if is_auto(self.ipv6_address_mode.as_deref(), self.ipv6_ra_mode.as_deref()) {
-            events.extend(self.autoconfigured(cloud));
+            self.autoconfigured(cloud).try_for_each(|event| draft.push(event))?;
         }
-        Ok(events)
+        distributed::follow(&mut draft, &self.network, self.distributed, None)?;
+        Ok(draft.events)
     }
 }
 
@@ -203,10 +211,12 @@ pub struct UpdateSubnet {
     pub id: SubnetId,
     pub changes: SubnetChanges,
     pub revision: Option<u32>,
+    /// What the network's distributed port becomes, if it has none yet.
+    pub distributed: PortSeed,
 }
 
 impl Command for UpdateSubnet {
-    fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
+    fn decide(&self, cloud: &Cloud, ctx: &Context) -> Decision {
         let subnet = cloud.subnets.get(&self.id).ok_or_else(|| not_found(&self.id))?;
         same_revision(self.revision, subnet.revision)?;
         let (old, ask) = (&subnet.attributes, self.changes.clone());
@@ -238,7 +248,14 @@ impl Command for UpdateSubnet {
             return Err(invalid_input("Cannot disable enable_dhcp with ipv6 attributes set"));
         }
         check_attributes(&self.id, &subnet.cidr, &attributes)?;
-        if attributes == *old { Ok(vec![]) } else { Ok(events![SubnetEvent::SubnetUpdated { id: self.id, attributes }]) }
+        if attributes == *old {
+            return Ok(vec![]);
+        }
+        let needs = (attributes.enable_dhcp && !old.enable_dhcp).then_some(self.id);
+        let mut draft = Draft::of(cloud, ctx);
+        draft.push(SubnetEvent::SubnetUpdated { id: self.id, attributes })?;
+        distributed::follow(&mut draft, &subnet.network, self.distributed, needs)?;
+        Ok(draft.events)
     }
 }
 
@@ -250,12 +267,12 @@ pub struct DeleteSubnet {
 }
 
 impl Command for DeleteSubnet {
-    fn decide(&self, cloud: &Cloud, _: &Context) -> Decision {
+    fn decide(&self, cloud: &Cloud, ctx: &Context) -> Decision {
         let subnet = cloud.subnets.get(&self.id).ok_or_else(|| not_found(&self.id))?;
         same_revision(self.revision, subnet.revision)?;
         let users = || cloud.ports.addresses_in(&self.id).filter_map(|(_, port)| cloud.ports.get(port));
         let auto = is_auto_subnet(subnet);
-        if users().any(|p| !auto || p.attributes.device_owner.starts_with("network:router")) {
+        if users().filter(|p| !goes_with_its_network(p)).any(|p| !auto || p.attributes.device_owner.starts_with("network:router")) {
             return Err(Refusal::new(
                 Class::Conflict,
                 "SubnetInUse",
@@ -266,8 +283,18 @@ impl Command for DeleteSubnet {
             let fixed_ips = p.attributes.fixed_ips.iter().filter(|f| f.subnet != self.id).copied().collect();
             PortEvent::PortUpdated { id: p.id, attributes: PortAttributes { fixed_ips, ..p.attributes.clone() } }
         };
-        let freed = users().map(|p| Event::from(without(p)));
-        Ok(freed.chain([SubnetEvent::SubnetDeleted { id: self.id }.into()]).collect())
+        let mut draft = Draft::of(cloud, ctx);
+        // Addresses outside the subnet's pools may be several on one port.
+        let mut told = BTreeSet::new();
+        for port in users().filter(|p| told.insert(p.id)) {
+            draft.push(without(port))?;
+        }
+        draft.push(SubnetEvent::SubnetDeleted { id: self.id })?;
+        if let Some(port) = cloud.ports.distributed(&subnet.network) {
+            let seed = PortSeed { id: port.id, mac: port.mac };
+            distributed::follow(&mut draft, &subnet.network, seed, None)?;
+        }
+        Ok(draft.events)
     }
 }
 
