@@ -29,6 +29,6 @@ impl Guest<'_> {
     }
     /// Its first address of the fourth version.
     pub fn local_ipv4(&self) -> Option<IpAddr> {
-        None
+        self.plan.nics.iter().flat_map(|n| &n.fixed_ips).map(|f| f.ip).find(IpAddr::is_ipv4)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`Guest`] and what is made from it ([`openstack`], [`ec2`], [`lookup()`]) are pure: a plan, user data and a seed in, bytes out.
 //! - [`config_drive_files`] are the same bytes, as files.
+//! - [`server`] answers guests over HTTP: one listener a network, inside that network's namespace.
 //!
 //! **Invariant: who asks is known from the network that the connection came in on and from its source, and from nothing that a
 //! guest can write into a request.**
@@ -11,9 +12,11 @@ pub mod guest;
 pub mod lookup;
 mod network_data;
 pub mod openstack;
+pub mod server;
 
 pub use guest::{Guest, SEED};
 pub use lookup::{Document, lookup};
+pub use server::Metadata;
 
 use strata_projections::plan::instance::InstancePlan;
 
