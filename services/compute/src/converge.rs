@@ -37,7 +37,8 @@ pub fn converge(plan: &InstancePlan, domain: Option<&Domain>, lease: bool) -> Ve
     match domain {
         Some(domain) if domain.generation > plan.generation => vec![],
         Some(_) if plan.wanted == Wanted::Absent => vec![Action::Destroy],
-        None if plan.wanted == Wanted::Absent => vec![],
+        // Something may be left of a definition that was cut off.
+        None if plan.wanted == Wanted::Absent => vec![Action::Destroy],
         // It left this host and came back: the disk is of before.
         Some(domain) if domain.generation < plan.generation => {
             let mut actions = vec![Action::Destroy];

@@ -13,6 +13,9 @@ pub enum HypervisorError {
     /// The hypervisor itself can't be reached or does not answer: nothing is known, and it is tried again.
     #[error("the hypervisor does not answer: {0}")]
     Unavailable(String),
+    /// It was begun and takes its time: to be looked at again, at the latest when the guest changes.
+    #[error("it is not done yet")]
+    NotYet,
     /// It refused or failed; the sentence is for the user.
     #[error("{0}")]
     Failed(String),
@@ -43,10 +46,11 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// Prepares disks and defines the domain in the plan's generation, stopped and with nothing applied.
     fn define(&self, plan: &InstancePlan) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     fn start(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
-    /// Asks the guest to shut down, and ends it when it doesn't in time.
+    /// Asks the guest to shut down (`NotYet` while it has time), and ends it when it doesn't.
     fn shutdown(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// Ends it as if the power failed. A saved state is thrown away.
     fn power_off(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    /// As hard as pulling the plug, or by asking the guest to shut down (`NotYet`; once it is off it is found stopped and started).
     fn reboot(&self, id: &InstanceId, hard: bool) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     fn pause(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     fn unpause(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
@@ -55,7 +59,7 @@ pub trait Hypervisor: Send + Sync + 'static {
     fn resume(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// Notes how much of the plan was carried out.
     fn mark(&self, id: &InstanceId, applied: Applied) -> impl Future<Output = Result<(), HypervisorError>> + Send;
-    /// Ends it and removes all that is left of it: definition, disks, logs.
+    /// Ends it and removes all that is left of it, also of one that was never wholly defined: definition, disks, logs.
     fn destroy(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// What the host has to give.
     fn inventory(&self) -> impl Future<Output = Result<Inventory, HypervisorError>> + Send;

@@ -1,17 +1,19 @@
 //! What a host does about instances: compare the plan with what the hypervisor has, and act on the difference.
 //!
 //! - [`converge()`] is pure: plan and observation in, actions out. The rules of generations and leases are there.
-//! - [`Hypervisor`] is what it acts through: a small trait with one file a back end ([`simulated`]; libvirt comes beside it).
+//! - [`Hypervisor`] is what it acts through: a small trait with one file a back end ([`libvirt`], [`simulated`]).
 //! - [`Compute`] brings one instance to its plan and says what came of it; strata-worker calls it with every change of the
 //!   plan, of the lease and of the hypervisor. An activation has no other input, so there is one code path for a new
 //!   server, a restarted worker and a repair.
 
 mod converge;
 mod hypervisor;
+pub mod libvirt;
 pub mod simulated;
 
 pub use converge::{Action, converge};
 pub use hypervisor::{Applied, Domain, Hypervisor, HypervisorError};
+pub use libvirt::{LibvirtConfig, LibvirtHypervisor};
 pub use simulated::SimulatedHypervisor;
 
 use std::collections::HashMap;
@@ -59,6 +61,7 @@ impl<H: Hypervisor> Compute<H> {
                 tracing::warn!(instance = %plan.id, %why, "the hypervisor does not answer");
                 Settled { report: None, again: true, gone: false }
             }
+            Err(HypervisorError::NotYet) => Settled { report: None, again: true, gone: false },
             Err(HypervisorError::Failed(reason)) => Settled {
                 report: Some(Report::InstanceFailed { id: plan.id, generation: plan.generation, asks: plan.asks, reason }),
                 again: true,

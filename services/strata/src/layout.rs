@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 pub const DATA_VARIABLE: &str = "STRATA_PROCESS_OF";
 
 /// The longest path of a Unix socket, the closing zero byte included.
-const SOCKET_PATH_LIMIT: usize = 107;
+pub const SOCKET_PATH_LIMIT: usize = 107;
 
 /// What `strata up` was told when the cloud was first started; kept, so that a later `up` needs no arguments.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,8 @@
 //! death signal: if it is killed, they end too, and the next `strata up` begins from what is on disk.
 
 mod keeper;
+#[allow(dead_code, reason = "the compute worker is started by the next step")]
+pub mod libvirt;
 pub mod nats;
 pub mod postgres;
 pub mod services;

@@ -1,0 +1,113 @@
+//! Single calls to libvirt about one domain, as they run on a thread that may block. **Invariant: a domain that does not carry
+//! our metadata with this host's name is never changed, nor does anyone learn of it.**
+
+use super::xml::{NAMESPACE, Owner};
+use strata_events::instance::Power;
+use strata_events::{HostName, InstanceId};
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::error::{Error, ErrorNumber};
+use virt_sys as sys;
+
+/// The domain of this instance, if libvirt has one. An error says that it has one which is not ours.
+pub fn find(connect: &Connect, host: &HostName, id: &InstanceId) -> Result<Option<(Domain, Owner)>, Found> {
+    let domain = match Domain::lookup_by_uuid(connect, id.0) {
+        Ok(domain) => domain,
+        Err(e) if e.code() == ErrorNumber::NoDomain => return Ok(None),
+        Err(e) => return Err(Found::Libvirt(e)),
+    };
+    match owner(&domain)?.filter(|o| o.host == host.0) {
+        Some(owner) => Ok(Some((domain, owner))),
+        None => Err(Found::Foreign),
+    }
+}
+
+/// Why a domain can't be had.
+#[derive(Debug)]
+pub enum Found {
+    Libvirt(Error),
+    /// One with this id is there, and it is somebody else's.
+    Foreign,
+}
+impl From<Error> for Found {
+    fn from(e: Error) -> Self {
+        Found::Libvirt(e)
+    }
+}
+
+/// What our metadata say; none if there are none.
+pub fn owner(domain: &Domain) -> Result<Option<Owner>, Error> {
+    match domain.get_metadata(sys::VIR_DOMAIN_METADATA_ELEMENT as i32, Some(NAMESPACE), 0) {
+        Ok(element) => Ok(Owner::in_element(&element)),
+        Err(e) if matches!(e.code(), ErrorNumber::NoDomainMetadata | ErrorNumber::NoDomain) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// What it does at this moment.
+pub fn power(domain: &Domain) -> Result<Power, Error> {
+    let (state, reason) = domain.get_state()?;
+    Ok(match state {
+        sys::VIR_DOMAIN_PAUSED => Power::Paused,
+        sys::VIR_DOMAIN_SHUTOFF if saved(domain)? => Power::Suspended,
+        sys::VIR_DOMAIN_SHUTOFF if reason as u32 == sys::VIR_DOMAIN_SHUTOFF_CRASHED => Power::Crashed,
+        sys::VIR_DOMAIN_SHUTOFF | sys::VIR_DOMAIN_NOSTATE => Power::Stopped,
+        sys::VIR_DOMAIN_CRASHED => Power::Crashed,
+        // Running, blocked on something, or on its way down.
+        _ => Power::Running,
+    })
+}
+
+/// Whether its memory is saved, to go on from.
+fn saved(domain: &Domain) -> Result<bool, Error> {
+    match domain.has_managed_save(0) {
+        Err(e) if e.code() == ErrorNumber::NoDomain => Ok(false),
+        other => other,
+    }
+}
+
+/// Done already is done.
+pub fn settled<T>(done: Result<T, Error>, so_already: impl FnOnce() -> Result<bool, Error>) -> Result<(), Error> {
+    match done {
+        Ok(_) => Ok(()),
+        Err(e) if matches!(e.code(), ErrorNumber::OperationInvalid | ErrorNumber::NoDomain) => {
+            if so_already()? {
+                Ok(())
+            } else {
+                Err(e)
+            }
+        }
+        Err(e) => Err(e),
+    }
+}
+
+pub fn start(domain: &Domain) -> Result<(), Error> {
+    settled(domain.create(), || domain.is_active())
+}
+
+pub fn destroy(domain: &Domain) -> Result<(), Error> {
+    settled(domain.destroy(), || Ok(!active(domain)?))
+}
+
+/// A domain that is gone is not active.
+pub fn active(domain: &Domain) -> Result<bool, Error> {
+    match domain.is_active() {
+        Err(e) if e.code() == ErrorNumber::NoDomain => Ok(false),
+        other => other,
+    }
+}
+
+/// Ends it and removes its definition and all that libvirt keeps of it.
+pub fn remove(domain: &Domain) -> Result<(), Error> {
+    if active(domain)? {
+        destroy(domain)?;
+    }
+    let all = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_NVRAM;
+    match domain.undefine_flags(all) {
+        Err(e) if e.code() != ErrorNumber::NoDomain => Err(e),
+        _ => Ok(()),
+    }
+}
