@@ -76,6 +76,6 @@ fn signed(ctx: &Ctx, host: &Host, image: &ImageId) -> bool {
     else {
         return false;
     };
-    let fresh = (ctx.now.unix_seconds() - at).abs() <= IMAGE_SECONDS;
+    let fresh = ctx.now.unix_seconds().abs_diff(at) <= IMAGE_SECONDS.unsigned_abs();
     fresh && strata_credentials::proof::verify(&host.public_key, &image_request(&host.name, image, at), signature)
 }
