@@ -47,6 +47,10 @@ impl PrivateNats {
     /// Loses all that was stored. The server must not run.
     pub fn wipe(&mut self) {
         assert!(self.child.is_none(), "kill the server first");
+        self.remove_store();
+    }
+    /// Takes the store away from under the running server, as someone who clears the wrong directory does.
+    pub fn remove_store(&self) {
         let _ = std::fs::remove_dir_all(self.dir.path().join("jetstream"));
     }
     /// Starts the server, after a kill.

@@ -6,10 +6,12 @@
 //! older than the duplicate window; the sequence it never forgets.) A stream that can't be continued (it was wiped, has
 //! holes, belongs to another log) is made anew and filled from position 1.
 
+use super::trouble::{Store, Trouble};
 use super::{Link, Progress, jetstream, pause};
 use crate::Conductor;
 use async_nats::HeaderMap;
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::{GetStreamErrorKind, PublishError};
+use async_nats::jetstream::stream::DirectGetErrorKind;
 use async_nats::jetstream::{self, ErrorCode, stream};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
@@ -30,12 +32,13 @@ const LOOK: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(link: &Link, conductor: &Conductor, progress: &Progress) {
     let mut connected = link.connected.clone();
-    let mut failures = 0;
+    let (mut failures, mut store) = (0, Store::default());
     loop {
         connected.borrow_and_update();
         match session(link, conductor, progress, &mut connected, &mut failures).await {
             Ok(()) => {}
-            Err(why) => {
+            Err(trouble) => {
+                let why = store.suffered(link, STREAM, trouble).await;
                 failures += 1;
                 // Another publisher being ahead is normal; what lasts is told.
                 if failures.is_multiple_of(10) {
@@ -55,7 +58,7 @@ async fn session(
     progress: &Progress,
     connected: &mut tokio::sync::watch::Receiver<u64>,
     failures: &mut u32,
-) -> Result<(), String> {
+) -> Result<(), Trouble> {
     let js = jetstream(link);
     let mut positions = conductor.watch();
     let mut place = ensure(&js, conductor).await?;
@@ -122,7 +125,11 @@ async fn unfit(stream: &stream::Stream, state: &stream::State, conductor: &Condu
         return Ok(Some(format!("it goes to position {last}, the log only to {head}")));
     }
     let rows = conductor.log().rows_from(last, 1).await.map_err(|e| e.to_string())?;
-    let message = stream.direct_get(last).await.map_err(|e| e.to_string())?;
+    let message = match stream.direct_get(last).await {
+        Ok(message) => message,
+        Err(e) if e.kind() == DirectGetErrorKind::NotFound => return Ok(Some(format!("its message {last} can't be read"))),
+        Err(e) => return Err(e.to_string()),
+    };
     Ok(match rows.first() {
         Some(row) if published(row).as_bytes() == &message.payload[..] => None,
         _ => Some(format!("its message {last} is not the log's event")),
@@ -130,14 +137,14 @@ async fn unfit(stream: &stream::Stream, state: &stream::State, conductor: &Condu
 }
 
 /// Publishes rows that follow each other, many at a time, and returns when all are stored.
-async fn publish(js: &jetstream::Context, rows: &[Raw]) -> Result<(), String> {
+async fn publish(js: &jetstream::Context, rows: &[Raw]) -> Result<(), Trouble> {
     let mut waiting = FuturesOrdered::new();
     for row in rows {
         let mut headers = HeaderMap::new();
         headers.insert(async_nats::header::NATS_MESSAGE_ID, row.position.to_string());
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SEQUENCE, (row.position - 1).to_string());
         let subject = subject_of(&row.kind, &row.id);
-        let ack = js.publish_with_headers(subject, headers, published(row).into()).await.map_err(|e| e.to_string())?;
+        let ack = js.publish_with_headers(subject, headers, published(row).into()).await?;
         waiting.push_back(ack.into_future());
         while waiting.len() >= IN_FLIGHT {
             stored(waiting.next().await)?;
@@ -149,9 +156,9 @@ async fn publish(js: &jetstream::Context, rows: &[Raw]) -> Result<(), String> {
     Ok(())
 }
 
-fn stored<T>(ack: Option<Result<T, jetstream::context::PublishError>>) -> Result<(), String> {
+fn stored<T>(ack: Option<Result<T, PublishError>>) -> Result<(), Trouble> {
     match ack {
-        Some(Err(e)) => Err(e.to_string()),
+        Some(Err(e)) => Err(e.into()),
         _ => Ok(()),
     }
 }

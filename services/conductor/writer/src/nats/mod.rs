@@ -10,6 +10,7 @@ mod mirror;
 mod plans;
 mod reports;
 mod secrets;
+mod trouble;
 
 pub use ask::{AskError, console};
 pub use join::{JoinAsk, Joined, invite, join};

@@ -6,6 +6,7 @@
 //! - The bucket is read at the start and whenever anything is doubtful (the connection came back, the store was wiped,
 //!   another replica interfered); then everything is compared.
 
+use super::trouble::{Store, Trouble};
 use super::{Link, Progress, jetstream, pause};
 use crate::Conductor;
 use async_nats::HeaderMap;
@@ -28,6 +29,8 @@ pub const STREAM: &str = "KV_PLANS";
 const PREFIX: &str = "$KV.PLANS.";
 /// How many writes may be under way.
 const IN_FLIGHT: usize = 256;
+/// How long the server may take to hand out the next of the stored plans.
+const READING: Duration = Duration::from_secs(10);
 /// How often everything is compared, at most. On a large cloud it is a small part of the time.
 const RECONCILE: Duration = Duration::from_secs(10);
 
@@ -59,10 +62,11 @@ struct Plans {
 
 pub(super) async fn run(link: &Link, conductor: &Conductor, progress: &Progress) {
     let mut connected = link.connected.clone();
-    let mut failures = 0;
+    let (mut failures, mut store) = (0, Store::default());
     loop {
         connected.borrow_and_update();
-        if let Err(why) = session(link, conductor, progress, &mut connected, &mut failures).await {
+        if let Err(trouble) = session(link, conductor, progress, &mut connected, &mut failures).await {
+            let why = store.suffered(link, STREAM, trouble).await;
             failures += 1;
             tracing::debug!(why, failures, "the plans begin again");
             pause(failures, &mut connected).await;
@@ -76,7 +80,7 @@ async fn session(
     progress: &Progress,
     connected: &mut tokio::sync::watch::Receiver<u64>,
     failures: &mut u32,
-) -> Result<(), String> {
+) -> Result<(), Trouble> {
     let mut applied = conductor.applied();
     let mut plans = Plans::open(jetstream(link)).await?;
     let mut begun = Instant::now();
@@ -139,7 +143,7 @@ fn touched(step: &crate::Applied, keys: &mut BTreeSet<Key>) {
 
 impl Plans {
     /// Makes sure that the bucket is there, and reads it.
-    async fn open(js: jetstream::Context) -> Result<Self, String> {
+    async fn open(js: jetstream::Context) -> Result<Self, Trouble> {
         let stream = match js.get_stream(STREAM).await {
             Ok(stream) => stream,
             Err(e) if matches!(e.kind(), GetStreamErrorKind::JetStream(e) if e.error_code() == ErrorCode::STREAM_NOT_FOUND) => {
@@ -158,7 +162,7 @@ impl Plans {
                 };
                 js.create_stream(config).await.map_err(|e| e.to_string())?
             }
-            Err(e) => return Err(e.to_string()),
+            Err(e) => return Err(e.to_string().into()),
         };
         let created = stream.cached_info().created.to_string();
         let mut plans = Plans { js, stream, created, hasher: RandomState::new(), known: HashMap::new(), doubt: false };
@@ -173,7 +177,7 @@ impl Plans {
     }
 
     /// The latest version of every key.
-    async fn read(&mut self) -> Result<(), String> {
+    async fn read(&mut self) -> Result<(), Trouble> {
         let config = consumer::pull::Config {
             filter_subject: format!("{PREFIX}>"),
             deliver_policy: consumer::DeliverPolicy::LastPerSubject,
@@ -188,7 +192,9 @@ impl Plans {
             let builder = consumer.stream().max_messages_per_batch(1000).heartbeat(Duration::from_secs(5)).expires(Duration::from_secs(30));
             let mut messages = builder.messages().await.map_err(|e| e.to_string())?;
             while left > 0 {
-                let message = messages.next().await.ok_or("the bucket's reader ended")?.map_err(|e| e.to_string())?;
+                let next = tokio::time::timeout(READING, messages.next()).await;
+                let next = next.map_err(|_| Trouble::Store(format!("{left} plans are said to be there and can't be read")))?;
+                let message = next.ok_or("the bucket's reader ended")?.map_err(|e| e.to_string())?;
                 let info = message.info().map_err(|e| e.to_string())?;
                 left = info.pending;
                 if let Some(key) = message.subject.strip_prefix(PREFIX) {
@@ -211,7 +217,7 @@ impl Plans {
     }
 
     /// Compares everything; gives the position.
-    async fn reconcile(&mut self, cloud: &Cloud) -> Result<u64, String> {
+    async fn reconcile(&mut self, cloud: &Cloud) -> Result<u64, Trouble> {
         let keys = plan::all(cloud).into_keys().chain(self.known.keys().cloned()).collect();
         self.doubt = false;
         self.publish(keys, cloud).await?;
@@ -219,17 +225,17 @@ impl Plans {
     }
 
     /// Brings these keys to what they are in `cloud`.
-    async fn publish(&mut self, keys: BTreeSet<Key>, cloud: &Cloud) -> Result<(), String> {
+    async fn publish(&mut self, keys: BTreeSet<Key>, cloud: &Cloud) -> Result<(), Trouble> {
         let results: Vec<(Key, Outcome)> = {
             let this = &*self;
             futures_util::stream::iter(keys)
                 .map(|key| async move {
                     let outcome = this.bring(&key, plan::item(cloud, &key), cloud.position).await?;
-                    Ok::<_, String>(outcome.map(|outcome| (key, outcome)))
+                    Ok::<_, Trouble>(outcome.map(|outcome| (key, outcome)))
                 })
                 .buffer_unordered(IN_FLIGHT)
                 .filter_map(|result| std::future::ready(result.transpose()))
-                .collect::<Vec<Result<_, String>>>()
+                .collect::<Vec<Result<_, Trouble>>>()
                 .await
                 .into_iter()
                 .collect::<Result<_, _>>()?
@@ -248,7 +254,7 @@ impl Plans {
     }
 
     /// None: it is so already.
-    async fn bring(&self, key: &Key, item: Option<Item>, position: u64) -> Result<Option<Outcome>, String> {
+    async fn bring(&self, key: &Key, item: Option<Item>, position: u64) -> Result<Option<Outcome>, Trouble> {
         let mut known = self.known.get(key).copied();
         let item = item.map(|item| serde_json::to_string(&item).unwrap_or_else(|e| unreachable!("plans are plain data: {e}")));
         let wanted = item.as_ref().map(|text| self.hash(text));
@@ -267,7 +273,7 @@ impl Plans {
                 (_, _, Some(version)) => match self.stream.delete_message(version.sequence).await {
                     Ok(_) => return Ok(Some(Outcome::Gone)),
                     Err(e) if matches!(e.kind(), stream::DeleteMessageErrorKind::JetStream(_)) => {}
-                    Err(e) => return Err(e.to_string()),
+                    Err(e) => return Err(e.to_string().into()),
                 },
                 _ => return Ok(None),
             }
@@ -283,14 +289,14 @@ impl Plans {
     }
 
     /// Writes a value if the key's last version is this one (0: there is none). None: it isn't.
-    async fn put(&self, key: &Key, value: String, last: u64) -> Result<Option<u64>, String> {
+    async fn put(&self, key: &Key, value: String, last: u64) -> Result<Option<u64>, Trouble> {
         let mut headers = HeaderMap::new();
         headers.insert(async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, last.to_string());
         let sent = self.js.publish_with_headers(format!("{PREFIX}{}", key.0), headers, value.into()).await;
-        match sent.map_err(|e| e.to_string())?.await {
+        match sent?.await {
             Ok(ack) => Ok(Some(ack.sequence)),
             Err(e) if e.kind() == PublishErrorKind::WrongLastSequence => Ok(None),
-            Err(e) => Err(e.to_string()),
+            Err(e) => Err(e.into()),
         }
     }
 

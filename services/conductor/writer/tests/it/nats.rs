@@ -355,6 +355,30 @@ async fn killed_and_wiped_servers_and_restarted_workers_do_no_harm() {
     let _ = std::fs::remove_dir_all(directory);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_store_that_is_removed_under_a_running_server_is_made_anew() {
+    let (postgres, nats) = (PrivatePostgres::start(), PrivateNats::start());
+    let (a, b) = (replica(&postgres, &nats).await, replica(&postgres, &nats).await);
+    let c = &a.conductor;
+    network(c).await;
+    let h1 = join(c, &nats, "h1").await;
+    let _host = host(&h1, SimulateOptions::default());
+    create(c, 0, "h1").await;
+    is(c, 0, Some(State::Active), 20).await;
+    // At once, and later, when the server has forgotten what it last read.
+    for round in 0..2u32 {
+        nats.remove_store();
+        tokio::time::sleep(Duration::from_secs(15 * u64::from(round))).await;
+        // Enough that no buffer of the server's holds it.
+        for n in 0..20 {
+            create(c, 1 + round * 20 + n, "h1").await;
+        }
+        is(c, 20 + round * 20, Some(State::Active), 60).await;
+        eventually("the mirror is the log", 60, async || mirrored(&a).await).await;
+        eventually("the plans are the cloud's", 60, async || planned(&b).await).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_host_that_renews_no_more_is_lost_and_one_that_does_again_returns() {
     let (postgres, nats) = (PrivatePostgres::start(), PrivateNats::start());
