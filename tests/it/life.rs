@@ -67,6 +67,44 @@ fn a_taken_port_and_a_foreign_directory_are_refused() {
     std::fs::remove_dir_all(&other.data).unwrap();
 }
 
+/// A nats-server that somebody else runs: it trusts the cloud's operator, and outlives the cloud.
+#[test]
+fn it_uses_a_nats_server_that_is_there() {
+    let cloud = Cloud::place();
+    let port = crate::cloud::free_port();
+    let url = format!("nats://127.0.0.1:{port}");
+    // Without it the cloud does not come up, and says how to make the server one that it can use.
+    let up = cloud.up(&["--nats-url", &url]);
+    assert!(!up.status.success());
+    let said = String::from_utf8_lossy(&up.stderr).into_owned();
+    let trust = cloud.data.join("secrets/nats/trust.conf");
+    assert!(said.contains(&url) && said.contains(trust.to_str().unwrap()), "{said}");
+
+    let own = cloud.data.with_extension("nats");
+    std::fs::create_dir_all(&own).unwrap();
+    std::fs::copy(trust, own.join("strata.conf")).unwrap();
+    let config = format!("listen: \"127.0.0.1:{port}\"\njetstream {{ store_dir: {:?} }}\ninclude strata.conf\n", own.join("store"));
+    std::fs::write(own.join("nats.conf"), config).unwrap();
+    let server = std::process::Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "nats-server", "-c"])
+        .arg(own.join("nats.conf"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("nats-server is installed");
+    let server = crate::replicas::Replica(server);
+    let up = cloud.up(&["--nats-url", &url, "--simulated", "1"]);
+    assert!(up.status.success(), "{}{}", String::from_utf8_lossy(&up.stdout), String::from_utf8_lossy(&up.stderr));
+    assert_eq!(cloud.pid("nats"), None, "a private one runs as well");
+    crate::compute::ground(&cloud, "elsewhere");
+    cloud.client("strata-demo").ok("server create elsewhere --image elsewhere --flavor m1.tiny --network elsewhere --wait");
+    let replay = cloud.tool(&["replay", "--verify"]);
+    assert!(replay.contains("plans, each as the log has it"), "{replay}");
+    cloud.tool(&["down", "--wipe"]);
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_ok(), "it was stopped with the cloud");
+    drop(server);
+    std::fs::remove_dir_all(own).unwrap();
+}
+
 #[test]
 fn it_serves_https_with_a_certificate() {
     let cloud = Cloud::place();

@@ -97,6 +97,20 @@ impl Authority {
 
     /// The configuration of a server that trusts this authority, listens on the loopback and keeps its streams in `store`.
     pub fn server_config(&self, port: u16, store: &std::path::Path) -> Result<String, CredentialError> {
+        Ok(format!(
+            "# Written by Strata; changes are lost. The keys that sign lie beside it.\n\
+             listen: \"127.0.0.1:{port}\"\n\
+             server_name: strata\n\
+             max_payload: 1048576\n\
+             jetstream {{ store_dir: {store} }}\n\
+             {trust}",
+            store = serde_json::Value::from(store.to_string_lossy().as_ref()),
+            trust = self.trust()?,
+        ))
+    }
+
+    /// The part of a server's configuration that makes it trust this authority: for a server that somebody else runs.
+    pub fn trust(&self) -> Result<String, CredentialError> {
         let operator = jwt::sign(
             &self.operator,
             json!({
@@ -121,16 +135,10 @@ impl Authority {
             )
         };
         Ok(format!(
-            "# Written by Strata; changes are lost. The keys that sign lie beside it.\n\
-             listen: \"127.0.0.1:{port}\"\n\
-             server_name: strata\n\
-             max_payload: 1048576\n\
-             jetstream {{ store_dir: {store} }}\n\
-             operator: {operator}\n\
+            "operator: {operator}\n\
              system_account: {system}\n\
              resolver: MEMORY\n\
              resolver_preload: {{\n  {system}: {system_jwt}\n  {account}: {account_jwt}\n}}\n",
-            store = serde_json::Value::from(store.to_string_lossy().as_ref()),
             system = self.system.public_key(),
             account = self.account.public_key(),
             system_jwt = account(&self.system, "SYS", 0)?,

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 pub struct Paths {
     /// `nats-server -c` this.
     pub config: PathBuf,
+    /// What another server's configuration must `include` to trust the same authority.
+    pub trust: PathBuf,
     /// For the control plane's clients (`ConnectOptions::with_credentials_file`).
     pub control_plane: PathBuf,
     /// The seed with which a conductor admits hosts.
@@ -21,9 +23,14 @@ pub struct Paths {
 pub fn write(dir: &Path, port: u16, jetstream_store: &Path) -> Result<Paths, CredentialError> {
     std::fs::create_dir_all(dir).map_err(|source| CredentialError::File { path: dir.into(), source })?;
     let authority = authority(dir)?;
-    let paths =
-        Paths { config: dir.join("nats-server.conf"), control_plane: dir.join("control-plane.creds"), account_key: dir.join("account.nk") };
+    let paths = Paths {
+        config: dir.join("nats-server.conf"),
+        trust: dir.join("trust.conf"),
+        control_plane: dir.join("control-plane.creds"),
+        account_key: dir.join("account.nk"),
+    };
     put(&paths.config, &authority.server_config(port, jetstream_store)?)?;
+    put(&paths.trust, &authority.trust()?)?;
     if read(&paths.control_plane)?.is_none() {
         put(&paths.control_plane, &authority.account_key()?.control_plane()?.to_file_text())?;
     }

@@ -61,7 +61,14 @@ pub async fn ready(layout: &Layout, settings: &Settings) -> Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    bail!("NATS at {} does not let us in: {last} (its log: {})", url(settings), layout.log_file("nats").display())
+    match &settings.nats_url {
+        None => bail!("NATS at {} does not let us in: {last} (its log: {})", url(settings), layout.log_file("nats").display()),
+        Some(url) => bail!(
+            "NATS at {url} does not let us in: {last}. It must run with JetStream and trust this cloud: copy {trust} beside its \
+             configuration, `include` it there, start it, and run `strata up` again",
+            trust = paths(layout, settings)?.trust.display()
+        ),
+    }
 }
 
 /// A connection that is made when the server comes, and again whenever it went away.
