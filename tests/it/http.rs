@@ -86,14 +86,13 @@ pub struct Api {
 }
 
 impl Api {
-    #[track_caller]
-    pub fn login(port: u16, user: &str, password: &str, project: &str) -> Self {
-        Self::try_login(port, user, password, project).unwrap_or_else(|why| panic!("{user} can't log in: {why}"))
+    /// A caller who logged in, or why there is no token.
+    pub fn try_login(port: u16, user: &str, password: &str, project: &str) -> Result<Self, String> {
+        Self::of(port, authenticate(port, user, password, project).map_err(|e| e.to_string())?)
     }
 
-    /// The same while things are being broken: why there is no token.
-    pub fn try_login(port: u16, user: &str, password: &str, project: &str) -> Result<Self, String> {
-        let answer = authenticate(port, user, password, project).map_err(|e| e.to_string())?;
+    /// The caller that an answer to a login makes.
+    pub fn of(port: u16, answer: Answer) -> Result<Self, String> {
         if answer.status != 201 {
             return Err(format!("{} {}", answer.status, answer.text()));
         }
@@ -139,9 +138,14 @@ impl Api {
 
 /// Asks for a token by password.
 pub fn authenticate(port: u16, user: &str, password: &str, project: &str) -> std::io::Result<Answer> {
+    authenticate_for(port, user, password, &json!({"project": {"name": project, "domain": {"id": "default"}}}))
+}
+
+/// The same for a domain or the system.
+pub fn authenticate_for(port: u16, user: &str, password: &str, scope: &Value) -> std::io::Result<Answer> {
     let body = json!({"auth": {
         "identity": {"methods": ["password"], "password": {"user": {"name": user, "domain": {"id": "default"}, "password": password}}},
-        "scope": {"project": {"name": project, "domain": {"id": "default"}}},
+        "scope": scope,
     }});
     Api { port, token: String::new(), project: String::new(), user: String::new() }.send("POST", "/v3/auth/tokens", Some(&body))
 }

@@ -97,7 +97,7 @@ fn an_application_credential_without_roles_has_those_of_its_maker() {
     for name in ["admin", "demo"] {
         let mut user = cloud.client(&format!("strata-{name}"));
         let made = user.json(&format!("application credential create it-{name}"));
-        let (id, secret) = (made["id"].as_str().expect("an id"), made["secret"].as_str().expect("a secret"));
+        let (id, secret) = (made["ID"].as_str().expect("an id"), made["Secret"].as_str().expect("a secret"));
         let with_it = format!(
             "--os-auth-type v3applicationcredential --os-auth-url {}/v3 --os-application-credential-id {id} --os-application-credential-secret {secret}",
             cloud.endpoint()

@@ -1,15 +1,14 @@
-//! Every route of every service, called as nobody and with each role: who is not admitted gets 401 or 403, who is gets past
+//! Every route of every service, called as nobody and with each role in a project, a domain and the system: who is not admitted gets 401 or 403, who is gets past
 //! the policy. The routes and their rules come from the same table that serves the calls, so a new route is walked without
 //! being listed here; what the rule should be stands in [`OPEN`] for those that need no token.
 
 use crate::cloud::{Cloud, shared};
-use crate::http::Api;
+use crate::http::{Api, authenticate_for};
 use serde_json::json;
-use std::collections::BTreeMap;
 use strata_api::frame::{Rule, Who};
 
 /// All that may be asked without a token. Another one is a decision to be made here.
-const OPEN: [&str; 12] = [
+const OPEN: [&str; 13] = [
     "/",
     "/v3",
     "/v3/auth/tokens",
@@ -23,40 +22,84 @@ const OPEN: [&str; 12] = [
     // Whoever knows the old password may set a new one, as an expired one must be; and a host shows its join token.
     "/v3/users/{user_id}/password",
     "/v1/hosts",
+    // A host signs with its own key what it asks for.
+    "/v1/hosts/{host}/images/{image}",
 ];
 
-/// A user with one role in the project demo.
-fn persona(cloud: &Cloud, admin: &Api, role: &str) -> Api {
-    let roles = admin.get("/v3/roles").json();
-    let role_id = roles["roles"].as_array().unwrap().iter().find(|r| r["name"] == role).unwrap()["id"].as_str().unwrap().to_string();
-    let project = cloud.api("demo").project;
-    let name = format!("policy-{role}");
-    let user = admin.post("/v3/users", json!({"user": {"name": name, "password": "policy-secret"}})).expect(201).json();
-    let user = user["user"]["id"].as_str().unwrap();
-    let granted = admin.send("PUT", &format!("/v3/projects/{project}/users/{user}/roles/{role_id}"), None).unwrap();
-    assert_eq!(granted.status, 204, "{}", granted.text());
-    Api::login(cloud.port, &name, "policy-secret", "demo")
+/// A user with one role in one place.
+struct Persona {
+    role: &'static str,
+    place: Place,
+    api: Api,
 }
 
-/// Whether a rule admits a user with this role in a project, by what the rule says.
-fn admits(rule: &Rule, role: &str) -> bool {
-    let rank = |role: &str| ["reader", "member", "manager", "admin"].iter().position(|r| *r == role).unwrap();
-    rule.who.iter().any(|who| match who {
-        Who::Anyone | Who::Token => true,
-        Who::Admin => role == "admin",
-        Who::ProjectReader => true,
-        Who::ProjectMember => rank(role) >= 1,
-        Who::ProjectManager => rank(role) >= 2,
-        Who::SystemReader | Who::DomainReader | Who::DomainManager | Who::Service => false,
-    })
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Project,
+    Domain,
+    System,
+}
+
+/// Every role where OpenStack's personas have it. A manager of the system and the like are nobody's persona.
+const PERSONAS: [(&str, Place); 11] = [
+    ("reader", Place::Project),
+    ("member", Place::Project),
+    ("manager", Place::Project),
+    ("admin", Place::Project),
+    ("service", Place::Project),
+    ("reader", Place::Domain),
+    ("member", Place::Domain),
+    ("manager", Place::Domain),
+    ("admin", Place::Domain),
+    ("reader", Place::System),
+    ("admin", Place::System),
+];
+
+impl Persona {
+    fn make(cloud: &Cloud, admin: &Api, (role, place): (&'static str, Place)) -> Self {
+        let roles = admin.get("/v3/roles").json();
+        let role_id = roles["roles"].as_array().unwrap().iter().find(|r| r["name"] == role).unwrap()["id"].as_str().unwrap().to_string();
+        let name = format!("policy-{role}-{place:?}");
+        let user = admin.post("/v3/users", json!({"user": {"name": name, "password": "policy-secret"}})).expect(201).json();
+        let user = user["user"]["id"].as_str().unwrap();
+        let (of, scope) = match place {
+            Place::Project => {
+                (format!("projects/{}", cloud.api("demo").project), json!({"project": {"name": "demo", "domain": {"id": "default"}}}))
+            }
+            Place::Domain => ("domains/default".into(), json!({"domain": {"id": "default"}})),
+            Place::System => ("system".into(), json!({"system": {"all": true}})),
+        };
+        let granted = admin.send("PUT", &format!("/v3/{of}/users/{user}/roles/{role_id}"), None).unwrap();
+        assert_eq!(granted.status, 204, "{}", granted.text());
+        let answer = authenticate_for(cloud.port, &name, "policy-secret", &scope).unwrap().expect(201);
+        Self { role, place, api: Api::of(cloud.port, answer).unwrap() }
+    }
+
+    /// Whether a rule admits it, by what the rule says.
+    fn passes(&self, rule: &Rule) -> bool {
+        let has = |role: &str| match ["reader", "member", "manager", "admin"].iter().position(|r| *r == role) {
+            Some(needed) => ["reader", "member", "manager", "admin"].iter().position(|r| *r == self.role).is_some_and(|has| has >= needed),
+            None => self.role == role,
+        };
+        rule.who.iter().any(|who| match who {
+            Who::Anyone | Who::Token => true,
+            Who::Admin => has("admin"),
+            Who::ProjectReader => self.place == Place::Project && has("reader"),
+            Who::ProjectMember => self.place == Place::Project && has("member"),
+            Who::ProjectManager => self.place == Place::Project && has("manager"),
+            Who::DomainReader => self.place == Place::Domain && has("reader"),
+            Who::DomainManager => self.place == Place::Domain && has("manager"),
+            Who::SystemReader => self.place == Place::System && has("reader"),
+            Who::Service => has("service"),
+        })
+    }
 }
 
 #[test]
 fn every_route_admits_whom_its_rule_names_and_nobody_else() {
     let cloud = shared();
     let admin = cloud.api("admin");
-    let mut personas: BTreeMap<&str, Api> = ["reader", "member", "manager"].into_iter().map(|r| (r, persona(cloud, &admin, r))).collect();
-    personas.insert("admin", admin.clone());
+    let personas = PERSONAS.map(|p| Persona::make(cloud, &admin, p));
     let nobody = Api { token: String::new(), ..admin.clone() };
     let routes = strata_api::frame::app::routes();
     let (mut walked, mut wrong) = (0, vec![]);
@@ -80,15 +123,16 @@ fn every_route_admits_whom_its_rule_names_and_nobody_else() {
         if status != 401 {
             wrong.push(format!("{what} without a token: {status}"));
         }
-        for (role, api) in &personas {
+        for persona in &personas {
             // Revoking one's own token would end the walk.
             if route.path.ends_with("/auth/tokens") {
                 continue;
             }
-            let status = send(api);
-            let admitted = admits(&route.rule, role);
+            let status = send(&persona.api);
+            let admitted = persona.passes(&route.rule);
             if status >= 500 || status == 0 || (admitted && status == 401) || (!admitted && status != 403) {
-                wrong.push(format!("{what} as {role}: {status}, though the rule {} it", if admitted { "admits" } else { "forbids" }));
+                let says = if admitted { "admits" } else { "forbids" };
+                wrong.push(format!("{what} as {} of a {:?}: {status}, though the rule {says} it", persona.role, persona.place));
             }
         }
     }
