@@ -15,21 +15,21 @@ use std::time::Duration;
 
 /// What the callers were told.
 #[derive(Debug, Default)]
-struct Told {
+pub struct Told {
     /// Accepted, and no delete was asked since.
     live: BTreeSet<String>,
     /// A delete was accepted.
     deleted: BTreeSet<String>,
     /// A delete was asked, and no answer came: it may be either.
     unsure: BTreeSet<String>,
-    accepted: usize,
+    pub accepted: usize,
     unanswered: usize,
 }
 
 /// A small generator, so that a run can be repeated.
-struct Random(u64);
+pub struct Random(pub u64);
 impl Random {
-    fn below(&mut self, n: u64) -> u64 {
+    pub fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -37,7 +37,7 @@ impl Random {
     }
 }
 
-fn number(variable: &str, otherwise: u64) -> u64 {
+pub fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).ok().and_then(|v| v.parse().ok()).unwrap_or(otherwise)
 }
 
@@ -48,19 +48,14 @@ fn killing_any_process_loses_no_answered_request_and_leaves_nothing() {
     eprintln!("STRATA_FAULT_SEED={seed}");
     let mut random = Random(seed);
     let cloud = Cloud::start(&["--simulated", "3", "--separate"]);
-    ground(&cloud, "fault");
-    let mut admin = cloud.client("strata-admin");
-    admin.ok("quota set --instances -1 --cores -1 --ram -1 --ports -1 demo");
-    let mut demo = cloud.client("strata-demo");
-    let network = demo.json("network show fault")["id"].as_str().unwrap().to_string();
-    let image = demo.json("image show fault")["id"].as_str().unwrap().to_string();
+    let ground = Ground::of(&cloud);
 
     let (told, over) = (Mutex::new(Told::default()), AtomicBool::new(false));
     std::thread::scope(|scope| {
         for caller in 0..3 {
-            let (cloud, told, over, network, image) = (&cloud, &told, &over, &network, &image);
+            let (cloud, told, over, ground) = (&cloud, &told, &over, &ground);
             let seed = random.below(u64::MAX) | 1;
-            scope.spawn(move || call(cloud, caller, &mut Random(seed), told, over, network, image));
+            scope.spawn(move || call((cloud, cloud.port), caller, &mut Random(seed), told, over, ground));
         }
         for _ in 0..number("STRATA_FAULT_ROUNDS", 1) {
             for victim in ["api", "conductor", "scheduler", "projector", "simulate", "postgres", "nats", "nats, wiped"] {
@@ -75,6 +70,23 @@ fn killing_any_process_loses_no_answered_request_and_leaves_nothing() {
     eprintln!("{} servers accepted, {} deleted, {} calls without an answer", told.accepted, told.deleted.len(), told.unanswered);
     assert!(told.accepted >= 10, "too little happened to prove anything: {told:?}");
     judge(&cloud, &told);
+}
+
+/// What servers are made of.
+pub struct Ground {
+    network: String,
+    image: String,
+}
+
+impl Ground {
+    pub fn of(cloud: &Cloud) -> Self {
+        ground(cloud, "fault");
+        let mut admin = cloud.client("strata-admin");
+        admin.ok("quota set --instances -1 --cores -1 --ram -1 --ports -1 demo");
+        let mut demo = cloud.client("strata-demo");
+        let mut id = |what: &str| demo.json(what)["id"].as_str().unwrap().to_string();
+        Self { network: id("network show fault"), image: id("image show fault") }
+    }
 }
 
 fn kill(cloud: &Cloud, victim: &str) {
@@ -94,11 +106,11 @@ fn kill(cloud: &Cloud, victim: &str) {
 }
 
 /// Creates and deletes servers until it is over; notes every answer.
-fn call(cloud: &Cloud, caller: usize, random: &mut Random, told: &Mutex<Told>, over: &AtomicBool, network: &str, image: &str) {
+pub fn call((cloud, port): (&Cloud, u16), caller: usize, random: &mut Random, told: &Mutex<Told>, over: &AtomicBool, ground: &Ground) {
     // Before the first fault, and perhaps in the middle of it.
     let api = loop {
         match cloud.try_api("demo") {
-            Ok(api) => break api,
+            Ok(api) => break Api { port, ..api },
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     };
@@ -121,7 +133,7 @@ fn call(cloud: &Cloud, caller: usize, random: &mut Random, told: &Mutex<Told>, o
             }
         } else {
             n += 1;
-            let body = json!({"server": {"name": format!("fault-{caller}-{n}"), "flavorRef": "42", "imageRef": image, "networks": [{"uuid": network}]}});
+            let body = json!({"server": {"name": format!("fault-{caller}-{n}"), "flavorRef": "42", "imageRef": ground.image, "networks": [{"uuid": ground.network}]}});
             match api.send("POST", "/compute/v2.1/servers", Some(&body)) {
                 Ok(answer) if answer.status == 202 => {
                     let id = answer.json()["server"]["id"].as_str().unwrap().to_string();
@@ -139,7 +151,7 @@ fn call(cloud: &Cloud, caller: usize, random: &mut Random, told: &Mutex<Told>, o
     }
 }
 
-fn judge(cloud: &Cloud, told: &Told) {
+pub fn judge(cloud: &Cloud, told: &Told) {
     let mut api: Option<Api> = None;
     eventually("every server is ACTIVE or gone", Duration::from_secs(30), || {
         if api.is_none() {

@@ -18,6 +18,7 @@ mod image_data;
 mod life;
 mod network;
 mod network_api;
+mod pause;
 mod policy;
 mod replicas;
 mod tools;

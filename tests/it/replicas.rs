@@ -6,7 +6,7 @@ use serde_json::json;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-struct Replica(Child);
+pub struct Replica(pub Child);
 impl Drop for Replica {
     fn drop(&mut self) {
         signal(self.0.id(), "TERM");
