@@ -16,13 +16,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use strata_image_format::{Format, Inspector};
 use strata_projections::plan::instance::PlannedImage;
 use tokio::sync::OnceCell;
 
 /// Left free on the disk when an image is fetched, in bytes.
 const SPARE: u64 = 64 << 20;
+/// Reading a large image takes a while: not more often than this for the same doubt.
+const DOUBT_AGAIN: Duration = Duration::from_secs(300);
 
 /// Why an image's bytes did not come.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +73,8 @@ pub struct Images {
     directory: PathBuf,
     source: Arc<dyn ImageSource>,
     flights: Mutex<HashMap<String, Arc<OnceCell<Outcome>>>>,
+    /// When an image was last read in full because it was doubted: what fails for another reason does so again and again.
+    doubted: Mutex<HashMap<String, Instant>>,
 }
 
 impl Images {
@@ -82,13 +86,14 @@ impl Images {
                 let _ = fs::remove_file(entry.path());
             }
         }
-        Ok(Self { directory, source, flights: Mutex::default() })
+        Ok(Self { directory, source, flights: Mutex::default(), doubted: Mutex::default() })
     }
 
     /// The image, fetched if it is not here or not as it should be. `doubted`: something could not read it, so all of it
     /// is read again.
     pub async fn base(&self, image: &PlannedImage, doubted: bool) -> Result<Base, HypervisorError> {
         let file = self.file(image)?;
+        let doubted = doubted && self.may_doubt(&image.sha512);
         if !doubted && let Some(base) = known(&file, image)? {
             return Ok(base);
         }
@@ -101,6 +106,15 @@ impl Images {
         drop(flights);
         outcome?;
         known(&file, image)?.ok_or_else(|| HypervisorError::Unavailable(format!("image {} was changed while it was fetched", image.id)))
+    }
+
+    fn may_doubt(&self, sha512: &str) -> bool {
+        let mut doubted = self.doubted.lock().unwrap_or_else(PoisonError::into_inner);
+        doubted.retain(|_, at| at.elapsed() < DOUBT_AGAIN);
+        match doubted.contains_key(sha512) {
+            true => false,
+            false => doubted.insert(sha512.into(), Instant::now()).is_none(),
+        }
     }
 
     fn file(&self, image: &PlannedImage) -> Result<PathBuf, HypervisorError> {

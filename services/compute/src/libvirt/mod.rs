@@ -99,6 +99,8 @@ pub struct LibvirtHypervisor {
     /// Guests that were asked to shut down: when first, and when last.
     asked: Mutex<HashMap<InstanceId, (Instant, Instant)>>,
     changes: AtomicU64,
+    /// For tests: after so many changes this worker is as good as dead.
+    fuse: AtomicU64,
     upkeep: tokio::task::JoinHandle<()>,
 }
 
@@ -123,6 +125,7 @@ impl LibvirtHypervisor {
             accelerator: OnceCell::new(),
             asked: Mutex::default(),
             changes: AtomicU64::new(0),
+            fuse: AtomicU64::new(u64::MAX),
             upkeep,
         })
     }
@@ -148,8 +151,15 @@ impl LibvirtHypervisor {
         Ok(owner.filter(|o| o.host == self.config.host.0))
     }
 
-    fn counted(&self) {
-        self.changes.fetch_add(1, Ordering::Relaxed);
+    /// Lets so many more changes happen; the next one fails as if the worker had died before it. For tests.
+    pub fn die_after(&self, changes: u64) {
+        self.fuse.store(self.changes() + changes, Ordering::Relaxed);
+    }
+
+    /// Said before each change: to libvirt or to the files of an instance.
+    fn effect(&self) -> Result<(), HypervisorError> {
+        let so_far = self.changes.fetch_add(1, Ordering::Relaxed);
+        if so_far < self.fuse.load(Ordering::Relaxed) { Ok(()) } else { Err(HypervisorError::Unavailable("the worker died".into())) }
     }
 
     async fn accelerator(&self) -> Accelerator {
@@ -182,7 +192,7 @@ impl LibvirtHypervisor {
         limit: Duration,
         f: impl FnOnce(&virt::domain::Domain) -> Result<(), virt::error::Error> + Send + 'static,
     ) -> Result<(), HypervisorError> {
-        self.counted();
+        self.effect()?;
         let done = self.on(id, limit, move |_, domain| domain.map(|d| f(&d)).transpose());
         done.await?.ok_or_else(|| HypervisorError::Failed("The host's hypervisor does not know the server any more.".into()))
     }
@@ -290,8 +300,11 @@ impl Hypervisor for LibvirtHypervisor {
             Some(image) => Some(self.images.base(image, false).await?),
             None => None,
         };
-        self.counted();
+        // Too small a flavor is said before anything is made.
+        disks::root_size(plan.size.disk, base.as_ref())?;
+        self.effect()?;
         home.begin().map_err(|e| trouble(home.path(), &e))?;
+        self.effect()?;
         let mut disks = match disks::make(plan, &home, base.as_ref()).await {
             // Perhaps it can't be read because it was damaged since: it is read in full, and made again.
             Err(HypervisorError::Failed(_)) if let Some(image) = &plan.image => {
@@ -302,6 +315,7 @@ impl Hypervisor for LibvirtHypervisor {
             other => other?,
         };
         if plan.config_drive {
+            self.effect()?;
             disks.push(self.config_drive(plan, &home).await?);
         }
         let around = Surroundings {
@@ -311,16 +325,15 @@ impl Hypervisor for LibvirtHypervisor {
             disks: &disks,
         };
         let text = xml::domain(plan, &around);
-        let keep = {
-            let (home, text, image) = (home.clone(), text.clone(), plan.image.clone());
-            move || {
-                if let Some(image) = &image {
-                    home.note_base(image)?;
-                }
-                home.define(&text)
-            }
-        };
-        blocking(keep).await?.map_err(|e| trouble(home.path(), &e))?;
+        if let Some(image) = plan.image.clone() {
+            self.effect()?;
+            let at = home.clone();
+            blocking(move || at.note_base(&image)).await?.map_err(|e| trouble(home.path(), &e))?;
+        }
+        self.effect()?;
+        let (at, kept) = (home.clone(), text.clone());
+        blocking(move || at.define(&kept)).await?.map_err(|e| trouble(home.path(), &e))?;
+        self.effect()?;
         // An older definition of the same id is replaced.
         self.on(&plan.id, QUICK, move |connect, _| virt::domain::Domain::define_xml(connect, &text).map(|_| ())).await
     }
@@ -333,7 +346,7 @@ impl Hypervisor for LibvirtHypervisor {
         }
         self.base_is_there(&home).await?;
         let text = home.defined().map_err(|e| trouble(home.path(), &e))?;
-        self.counted();
+        self.effect()?;
         let started = self.on(id, SLOW, move |connect, domain| match (domain, text) {
             (Some(domain), _) => domain::start(&domain).map(Some),
             // Somebody undefined it.
@@ -343,7 +356,7 @@ impl Hypervisor for LibvirtHypervisor {
         let started = match started.await {
             Err(HypervisorError::Failed(why)) => {
                 // If its image was damaged since it was last read, the next start finds it sound.
-                if let Some(image) = home.base() {
+                if let Some(image) = home.base().filter(|_| ["image", "disk", "backing"].iter().any(|word| why.contains(word))) {
                     self.images.base(&image, true).await?;
                 }
                 return Err(HypervisorError::Failed(format!("The server can't be started on its host: {why}")));
@@ -420,18 +433,27 @@ impl Hypervisor for LibvirtHypervisor {
         if home.applied() == Some(applied) {
             return Ok(());
         }
-        self.counted();
+        self.effect()?;
         let at = home.clone();
         blocking(move || at.apply(applied)).await?.map_err(|e| trouble(home.path(), &e))
     }
 
     async fn destroy(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         self.forget_asking(id);
-        let known = self.on(id, SLOW, |_, domain| domain.map(|d| domain::remove(&d)).transpose()).await?;
-        let home = self.home(id);
-        if known.is_some() || home.exists() {
-            self.counted();
+        let known = self.on(id, QUICK, |_, domain| domain.map(|d| domain::active(&d)).transpose()).await?;
+        if known == Some(true) {
+            self.effect()?;
+            self.on(id, SLOW, |_, domain| domain.map_or(Ok(()), |d| domain::destroy(&d))).await?;
         }
+        if known.is_some() {
+            self.effect()?;
+            self.on(id, QUICK, |_, domain| domain.map_or(Ok(()), |d| domain::remove(&d))).await?;
+        }
+        let home = self.home(id);
+        if !home.exists() {
+            return Ok(());
+        }
+        self.effect()?;
         // QEMU's messages, which a private libvirt keeps beside us.
         let messages = self.config.state_dir.join(format!("libvirt/log/qemu/instance-{id}.log"));
         let at = home.clone();

@@ -23,6 +23,32 @@ impl ImageSource for Zeros {
         Box::pin(async move { Ok(std::fs::write(into, vec![0; image.size as usize])?) })
     }
 }
+
+/// An image that lies in a file.
+#[derive(Clone)]
+#[allow(dead_code)]
+pub struct FileImage {
+    pub planned: PlannedImage,
+    file: PathBuf,
+}
+#[allow(dead_code)]
+impl FileImage {
+    pub fn of(file: &Path, disk_format: &str) -> Self {
+        let sum = Command::new("sha512sum").arg(file).output().expect("coreutils");
+        let sha512 = String::from_utf8_lossy(&sum.stdout).split(' ').next().unwrap_or_default().to_string();
+        let size = std::fs::metadata(file).expect("the image").len();
+        let properties = serde_json::Map::new();
+        let id = ImageId(Uuid::from_u128(8));
+        let planned = PlannedImage { id, disk_format: disk_format.into(), checksum: String::new(), sha512, size, properties };
+        Self { planned, file: file.into() }
+    }
+}
+impl ImageSource for FileImage {
+    fn fetch<'a>(&'a self, _: &'a PlannedImage, into: &'a Path) -> Pin<Box<dyn Future<Output = Result<(), FetchError>> + Send + 'a>> {
+        Box::pin(async move { Ok(std::fs::copy(&self.file, into).map(|_| ())?) })
+    }
+}
+
 struct NoSecrets;
 impl Secrets for NoSecrets {
     fn open<'a>(&'a self, _: &'a SecretId) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send + 'a>> {
@@ -30,11 +56,13 @@ impl Secrets for NoSecrets {
     }
 }
 
+#[allow(dead_code)] // Each test binary uses some of it.
 pub struct Daemon {
     directory: PathBuf,
     child: Option<Child>,
 }
 
+#[allow(dead_code)]
 impl Daemon {
     pub async fn start(name: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("strata-libvirt-{name}-{}", std::process::id()));
@@ -102,14 +130,17 @@ impl Daemon {
     }
 
     pub fn hypervisor(&self, host: &str) -> LibvirtHypervisor {
+        self.hypervisor_with(host, Duration::from_secs(1), Zeros)
+    }
+    pub fn hypervisor_with(&self, host: &str, shutdown_limit: Duration, images: impl ImageSource) -> LibvirtHypervisor {
         LibvirtHypervisor::open(LibvirtConfig {
             uri: self.uri(),
             state_dir: self.directory.join("host"),
             host: host.into(),
             host_ip: "127.0.0.1".into(),
             virt_type: VirtType::Qemu,
-            shutdown_limit: Duration::from_secs(1),
-            images: Arc::new(Zeros),
+            shutdown_limit,
+            images: Arc::new(images),
             secrets: Arc::new(NoSecrets),
             documents: Arc::new(|_: &InstancePlan, _: Option<&[u8]>| vec![("openstack/latest/meta_data.json".to_string(), b"{}".to_vec())]),
         })
@@ -132,6 +163,15 @@ impl Daemon {
     pub fn virsh(&self, arguments: &[&str]) {
         let done = Command::new("virsh").args(["-q", "-c", &self.uri()]).args(arguments).output().expect("virsh");
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
+    /// As the network worker would, in the daemon's network namespace.
+    pub fn make_tap(&self, name: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        for words in [&["tuntap", "add", "dev", name, "mode", "tap"][..], &["link", "set", name, "mtu", "1450", "up"][..]] {
+            let done = Command::new("nsenter").args(["-n", "-t", &pid, "ip"]).args(words).status().expect("nsenter");
+            assert!(done.success(), "{words:?}");
+        }
     }
 
     fn pid_file(&self, id: &InstanceId) -> PathBuf {
