@@ -1,11 +1,13 @@
 //! What a host does about ports: compare the plan with what is plugged, and act on the difference.
 //!
 //! - [`converge()`] is pure: plan and observation in, actions out.
-//! - [`Dataplane`] is what it acts through ([`simulated`]; netlink and nftables come beside it).
+//! - [`Dataplane`] is what it acts through ([`linux`] is a real host, [`simulated`] none).
 //! - [`Network`] brings one port to its plan and says what came of it; strata-worker calls it with every change.
 
+pub mod linux;
 pub mod simulated;
 
+pub use linux::{LinuxConfig, LinuxDataplane};
 pub use simulated::SimulatedDataplane;
 
 use std::future::Future;

@@ -1,0 +1,220 @@
+//! Devices and addresses by netlink: read in one dump, changed one attribute at a time, each change counted.
+
+use crate::DataplaneError;
+use futures_util::TryStreamExt;
+use ipnet::IpNet;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{BridgeStpState, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use strata_events::port::MacAddress;
+
+/// What a device is, as far as this host makes such.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Bridge,
+    Tap,
+    Veth,
+    Other,
+}
+
+/// A device as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    pub kind: Kind,
+    pub master: Option<u32>,
+    pub up: bool,
+    pub mtu: u32,
+    pub mac: Vec<u8>,
+}
+
+/// How often anything on the host was changed.
+#[derive(Debug, Clone, Default)]
+pub struct Changes(Arc<AtomicU64>);
+
+impl Changes {
+    pub fn one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A namespace's devices.
+#[derive(Clone)]
+pub struct Netlink {
+    handle: Handle,
+    changes: Changes,
+}
+
+pub type Links = BTreeMap<String, Link>;
+
+fn failed(what: impl std::fmt::Display) -> impl FnOnce(rtnetlink::Error) -> DataplaneError {
+    move |e| DataplaneError::Failed(format!("{what}: {}", reason(&e)))
+}
+
+/// The kernel's own word where there is one.
+fn reason(e: &rtnetlink::Error) -> String {
+    match e {
+        rtnetlink::Error::NetlinkError(message) => message.to_io().to_string(),
+        other => other.to_string(),
+    }
+}
+
+impl Netlink {
+    /// Call inside the namespace that it shall be about, with a runtime entered.
+    pub fn open(changes: Changes) -> std::io::Result<Self> {
+        let (connection, handle, _) = rtnetlink::new_connection()?;
+        tokio::spawn(connection);
+        Ok(Self { handle, changes })
+    }
+
+    pub async fn links(&self) -> Result<Links, DataplaneError> {
+        let unreachable = |e| DataplaneError::Unavailable(format!("devices can't be listed: {}", reason(&e)));
+        let mut found = Links::new();
+        let mut all = self.handle.link().get().execute();
+        while let Some(message) = all.try_next().await.map_err(unreachable)? {
+            if let Some((name, link)) = read(&message) {
+                found.insert(name, link);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The addresses of a device, without those that IPv6 gives itself on the link.
+    pub async fn addresses(&self, index: u32) -> Result<BTreeSet<IpNet>, DataplaneError> {
+        let unreachable = |e| DataplaneError::Unavailable(format!("addresses can't be listed: {}", reason(&e)));
+        let mut found = BTreeSet::new();
+        let mut all = self.handle.address().get().set_link_index_filter(index).execute();
+        while let Some(message) = all.try_next().await.map_err(unreachable)? {
+            let ip = message.attributes.iter().find_map(|a| if let AddressAttribute::Address(ip) = a { Some(*ip) } else { None });
+            if let Some(net) = ip.and_then(|ip| IpNet::new(ip, message.header.prefix_len).ok())
+                && !matches!(net, IpNet::V6(v6) if v6.addr().is_unicast_link_local())
+            {
+                found.insert(net);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn add(&self, message: LinkMessage, name: &str) -> Result<(), DataplaneError> {
+        self.changes.one();
+        self.handle.link().add(message).execute().await.map_err(failed(format_args!("device {name} can't be made")))
+    }
+    async fn set(&self, message: LinkMessage, name: &str, what: &str) -> Result<(), DataplaneError> {
+        self.changes.one();
+        self.handle.link().set(message).execute().await.map_err(failed(format_args!("device {name} can't be {what}")))
+    }
+
+    /// A bridge on which guests' packets are shown to the packet filter, and which no tree of bridges delays.
+    pub async fn add_bridge(&self, name: &str, mac: MacAddress, mtu: u32) -> Result<(), DataplaneError> {
+        let bridge = LinkBridge::new(name)
+            .down()
+            .mtu(mtu)
+            .address(mac.0.to_vec())
+            .forward_delay(0)
+            .stp_state(BridgeStpState::Disabled)
+            .mcast_snooping(false)
+            .nf_call_iptables(true)
+            .nf_call_ip6tables(true)
+            .nf_call_arptables(false);
+        self.add(bridge.build(), name).await?;
+        self.without_ipv6(name)
+    }
+    pub async fn add_veth(&self, name: &str, peer: &str) -> Result<(), DataplaneError> {
+        self.add(LinkVeth::new(name, peer).down().build(), name).await?;
+        self.without_ipv6(name)
+    }
+    /// The devices of guests carry their traffic, not the host's own announcements.
+    pub fn without_ipv6(&self, name: &str) -> Result<(), DataplaneError> {
+        let file = format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6");
+        match std::fs::read_to_string(&file) {
+            Ok(now) if now.trim() != "1" => {
+                self.changes.one();
+                std::fs::write(&file, "1").map_err(|e| DataplaneError::Failed(format!("{file}: {e}")))
+            }
+            _ => Ok(()), // so already, or a kernel without IPv6
+        }
+    }
+    pub async fn delete(&self, name: &str, index: u32) -> Result<(), DataplaneError> {
+        self.changes.one();
+        self.handle.link().del(index).execute().await.map_err(failed(format_args!("device {name} can't be deleted")))
+    }
+    pub async fn set_up(&self, name: &str, index: u32, up: bool) -> Result<(), DataplaneError> {
+        let message = LinkUnspec::new_with_index(index);
+        let message = if up { message.up() } else { message.down() };
+        self.set(message.build(), name, if up { "set up" } else { "set down" }).await
+    }
+    pub async fn set_mtu(&self, name: &str, index: u32, mtu: u32) -> Result<(), DataplaneError> {
+        self.set(LinkUnspec::new_with_index(index).mtu(mtu).build(), name, "given its MTU").await
+    }
+    pub async fn set_mac(&self, name: &str, index: u32, mac: MacAddress) -> Result<(), DataplaneError> {
+        self.set(LinkUnspec::new_with_index(index).address(mac.0.to_vec()).build(), name, "given its MAC address").await
+    }
+    pub async fn set_master(&self, name: &str, index: u32, master: Option<u32>) -> Result<(), DataplaneError> {
+        let message = LinkUnspec::new_with_index(index);
+        let message = master.map_or_else(|| LinkUnspec::new_with_index(index).nocontroller(), |m| message.controller(m));
+        self.set(message.build(), name, "put on its bridge").await
+    }
+    pub async fn move_to(&self, name: &str, index: u32, namespace: &std::fs::File) -> Result<(), DataplaneError> {
+        self.set(LinkUnspec::new_with_index(index).setns_by_fd(namespace.as_raw_fd()).build(), name, "moved to its namespace").await
+    }
+    pub async fn add_address(&self, name: &str, index: u32, net: IpNet) -> Result<(), DataplaneError> {
+        self.changes.one();
+        let add = self.handle.address().add(index, net.addr(), net.prefix_len()).replace();
+        add.execute().await.map_err(failed(format_args!("{name} can't be given the address {net}")))
+    }
+    pub async fn remove_address(&self, name: &str, index: u32, net: IpNet) -> Result<(), DataplaneError> {
+        let unreachable = |e| DataplaneError::Unavailable(format!("addresses can't be listed: {}", reason(&e)));
+        let mut all = self.handle.address().get().set_link_index_filter(index).execute();
+        let mut found = vec![];
+        while let Some(message) = all.try_next().await.map_err(unreachable)? {
+            let same = message.attributes.iter().any(|a| matches!(a, AddressAttribute::Address(ip) if *ip == net.addr()));
+            if same && message.header.prefix_len == net.prefix_len() {
+                found.push(message);
+            }
+        }
+        for message in found {
+            self.changes.one();
+            self.handle.address().del(message).execute().await.map_err(failed(format_args!("{net} can't be taken from {name}")))?;
+        }
+        Ok(())
+    }
+}
+
+fn read(message: &LinkMessage) -> Option<(String, Link)> {
+    let mut link = Link {
+        index: message.header.index,
+        kind: Kind::Other,
+        master: None,
+        up: message.header.flags.contains(LinkFlags::Up),
+        mtu: 0,
+        mac: vec![],
+    };
+    let mut name = None;
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(n) => name = Some(n.clone()),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
+            LinkAttribute::Controller(index) => link.master = Some(*index).filter(|i| *i != 0),
+            LinkAttribute::Address(mac) => link.mac = mac.clone(),
+            LinkAttribute::LinkInfo(infos) => {
+                for info in infos {
+                    match info {
+                        LinkInfo::Kind(InfoKind::Bridge) => link.kind = Kind::Bridge,
+                        LinkInfo::Kind(InfoKind::Tun) => link.kind = Kind::Tap,
+                        LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some((name?, link))
+}

@@ -1,0 +1,131 @@
+//! The two programs that this data plane runs: `nft`, for one transaction at a time, and a `dnsmasq` for each network, which
+//! outlives the worker. Invariant: a dnsmasq is known by its command line, which names its configuration by what is in it; so
+//! none is taken for another's, and none is started anew that runs as it should.
+
+use super::link::Changes;
+use super::netns;
+use crate::DataplaneError;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+fn command(program: &str) -> Command {
+    let mut command = Command::new(find(program));
+    command.env_clear().env("PATH", PATH).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Administrators' programs are not on everyone's path.
+fn find(program: &str) -> PathBuf {
+    PATH.split(':').map(|d| Path::new(d).join(program)).find(|p| p.exists()).unwrap_or_else(|| program.into())
+}
+
+fn not_run(program: &str, package: &str, e: &std::io::Error) -> DataplaneError {
+    DataplaneError::Failed(match e.kind() {
+        std::io::ErrorKind::NotFound => format!("{program} is not installed on this host: install the package {package}"),
+        _ => format!("{program} can't be run: {e}"),
+    })
+}
+
+fn last_words(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
+    if text.is_empty() { "it gave no reason".into() } else { text }
+}
+
+/// Loads a ruleset in one transaction. Blocks.
+pub fn load_rules(text: &str, changes: &Changes) -> Result<(), DataplaneError> {
+    changes.one();
+    let mut child = command("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().map_err(|e| not_run("nft", "nftables", &e))?;
+    let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(text.as_bytes()));
+    let done = child.wait_with_output().map_err(|e| not_run("nft", "nftables", &e))?;
+    match (done.status.success(), written) {
+        (true, Ok(())) => Ok(()),
+        _ => Err(DataplaneError::Failed(format!("the packet filter's rules can't be loaded: {}", last_words(&done.stderr)))),
+    }
+}
+
+/// A table as the kernel has it; empty if it hasn't. Blocks.
+pub fn list_table(family: &str, table: &str) -> Result<Vec<u8>, DataplaneError> {
+    let done = command("nft").args(["-s", "list", "table", family, table]).output().map_err(|e| not_run("nft", "nftables", &e))?;
+    Ok(if done.status.success() { done.stdout } else { vec![] })
+}
+
+/// The first argument of every dnsmasq that serves from a configuration in this directory.
+fn prefix(directory: &Path) -> String {
+    format!("--conf-file={}/dnsmasq-", directory.display())
+}
+
+/// A dnsmasq that runs, and which configuration it was started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dnsmasq {
+    pub pid: u32,
+    pub conf: PathBuf,
+}
+
+/// The configuration that a process serves from, if it is a dnsmasq of this directory.
+fn serves(pid: u32, directory: &Path) -> Option<PathBuf> {
+    let line = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut words = line.split(|b| *b == 0).map(String::from_utf8_lossy);
+    let program = words.next()?;
+    let argument = words.next()?;
+    let ours = program.ends_with("dnsmasq") && argument.starts_with(&prefix(directory));
+    ours.then(|| argument.trim_start_matches("--conf-file=").into())
+}
+
+/// Whether it runs still.
+pub fn runs(process: &Dnsmasq, directory: &Path) -> bool {
+    serves(process.pid, directory).as_ref() == Some(&process.conf)
+}
+
+/// Every dnsmasq that serves from this directory: one, unless something went wrong.
+pub fn running(directory: &Path) -> Vec<Dnsmasq> {
+    let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|e| e.file_name().to_str()?.parse().ok());
+    numbers.filter_map(|pid| Some(Dnsmasq { pid, conf: serves(pid, directory)? })).collect()
+}
+
+/// Has it read hosts and options again.
+#[allow(unsafe_code)]
+pub fn reload(process: &Dnsmasq, changes: &Changes) {
+    changes.one();
+    // SAFETY: no memory is involved; that the process is ours was just read from its command line.
+    unsafe { libc::kill(process.pid as libc::pid_t, libc::SIGHUP) };
+}
+
+/// Ends every dnsmasq of the directory, and waits until they are gone: their sockets are needed by the next. They keep nothing
+/// that would be lost. Blocks.
+#[allow(unsafe_code)]
+pub fn stop(directory: &Path, changes: &Changes) -> Result<(), DataplaneError> {
+    let until = Instant::now() + Duration::from_secs(5);
+    loop {
+        let left = running(directory);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            return Err(DataplaneError::Failed(format!("dnsmasq (process {}) does not end", left[0].pid)));
+        }
+        for process in left {
+            changes.one();
+            // SAFETY: as above.
+            unsafe { libc::kill(process.pid as libc::pid_t, libc::SIGKILL) };
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Starts a dnsmasq in a namespace. It detaches itself when it is ready, so that its refusal is heard. Blocks.
+pub fn start(namespace: &Path, conf: &Path, changes: &Changes) -> Result<(), DataplaneError> {
+    changes.one();
+    let argument = format!("--conf-file={}", conf.display());
+    let done = netns::in_namespace(namespace, || command("dnsmasq").arg(argument).stdout(Stdio::null()).output())
+        .map_err(|e| DataplaneError::Failed(format!("the namespace {} can't be entered: {e}", namespace.display())))?
+        .map_err(|e| not_run("dnsmasq", "dnsmasq-base", &e))?;
+    match done.status.success() {
+        true => Ok(()),
+        false => Err(DataplaneError::Failed(format!("dnsmasq does not start: {}", last_words(&done.stderr)))),
+    }
+}

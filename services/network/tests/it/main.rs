@@ -1,0 +1,227 @@
+//! The Linux data plane against a real kernel, nft and dnsmasq, each test on a host of its own (see `lab`).
+
+#![allow(clippy::unwrap_used)]
+
+mod dhcp;
+mod lab;
+
+use lab::*;
+use std::time::Duration;
+use strata_network::{Dataplane, Found};
+use strata_projections::plan::group::GroupPlan;
+
+fn nothing_left(lab: &Lab) -> bool {
+    let links = run("ip -o link");
+    let names = run("ls /run/netns");
+    let tables = run("nft list tables");
+    let none = |text: &str, of: &str| !text.contains(of);
+    ["tap", "brq", "dhc", "ns-"].iter().all(|d| none(&links, d))
+        && none(&names, "strata-")
+        && none(&tables, "strata")
+        && lab.dnsmasqs().is_empty()
+}
+
+#[test]
+fn a_guest_gets_its_address_and_all_goes_with_its_port() {
+    on_a_host("lease", |lab| async move {
+        let dataplane = lab.open();
+        assert_eq!(dataplane.find(&port_id(11)).await.unwrap(), Found::Nothing);
+        dataplane.plug(&port_id(11), &plug(1, 11)).await.unwrap();
+        assert_eq!(dataplane.find(&port_id(11)).await.unwrap(), Found::Whole(Box::new(plug(1, 11))));
+        let guest = Guest::new(11);
+        let lease = dhcp::lease(&guest, mac(11), Duration::from_secs(10)).expect("no lease");
+        assert_eq!(lease.ip.to_string(), "10.0.0.11");
+        let option = |n: u8| lease.options.get(&n).cloned().unwrap_or_default();
+        assert_eq!(option(3), [10, 0, 0, 1]);
+        assert_eq!(option(6), [10, 0, 0, 53]);
+        assert_eq!(option(12), b"guest11");
+        assert_eq!(option(26), 1450u16.to_be_bytes());
+        assert_eq!(option(121), [32, 169, 254, 169, 254, 10, 0, 0, 2, 0, 10, 0, 0, 1]);
+        drop(guest);
+        dataplane.unplug(&port_id(11)).await.unwrap();
+        assert_eq!(dataplane.find(&port_id(11)).await.unwrap(), Found::Nothing);
+        assert!(nothing_left(&lab), "{}{}{}", run("ip -o link"), run("ls /run/netns"), run("nft list ruleset"));
+    });
+}
+
+#[test]
+fn a_restarted_worker_changes_nothing() {
+    on_a_host("restart", |lab| async move {
+        let first = lab.open();
+        for n in 11..14 {
+            first.plug(&port_id(n), &plug(1, n)).await.unwrap();
+        }
+        first.members(&GroupPlan { id: GROUP, members: vec!["10.0.0.0/24".parse().unwrap()] }).await.unwrap();
+        let (a, b) = (Guest::with_address(11), Guest::with_address(12));
+        b.echo(7);
+        until("the guests reach each other", 5, || a.echoed(ip(12), 7, Duration::from_millis(200))).await;
+        drop(first);
+        let second = lab.open();
+        second.members(&GroupPlan { id: GROUP, members: vec!["10.0.0.0/24".parse().unwrap()] }).await.unwrap();
+        for n in 11..14 {
+            assert_eq!(second.find(&port_id(n)).await.unwrap(), Found::Whole(Box::new(plug(1, n))));
+            assert!(a.echoed(ip(12), 7, Duration::from_millis(500)));
+        }
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert_eq!(second.changes(), 0, "a correct host is not touched");
+    });
+}
+
+#[test]
+fn the_default_group_lets_nobody_in_but_its_members() {
+    on_a_host("groups", |lab| async move {
+        let dataplane = lab.open();
+        for n in [11, 12] {
+            dataplane.plug(&port_id(n), &plug(1, n)).await.unwrap();
+        }
+        let (a, b) = (Guest::with_address(11), Guest::with_address(12));
+        b.echo(7);
+        let listener = b.listen(80);
+        let short = Duration::from_millis(400);
+        assert!(!a.echoed(ip(12), 7, short), "nobody is known to be a member yet");
+        let members = GroupPlan { id: GROUP, members: vec!["10.0.0.11/32".parse().unwrap()] };
+        dataplane.members(&members).await.unwrap();
+        assert!(a.echoed(ip(12), 7, short), "a member gets in, and the answer out");
+        assert!(!b.echoed(ip(11), 7, short), "who is no member doesn't");
+        dataplane.members(&GroupPlan { members: vec![], ..members }).await.unwrap();
+        assert!(!a.reaches(ip(12), 80));
+        // A rule that comes and goes reaches the port that is there.
+        let mut open = plug(1, 12);
+        open.rules.push(tcp(80));
+        dataplane.update(&port_id(12), &open).await.unwrap();
+        assert!(a.reaches(ip(12), 80));
+        dataplane.update(&port_id(12), &plug(1, 12)).await.unwrap();
+        assert!(!a.reaches(ip(12), 80));
+        // Metadata's place is reached, whoever is a member.
+        let namespace = lab.config().namespace(&network_id(1));
+        let metadata =
+            strata_network::linux::netns::in_namespace(&namespace, || std::net::TcpListener::bind("169.254.169.254:80")).unwrap().unwrap();
+        a.run("ip route add 169.254.169.254/32 via 10.0.0.2");
+        assert!(a.reaches("169.254.169.254".parse().unwrap(), 80));
+        drop((listener, metadata));
+    });
+}
+
+#[test]
+fn what_is_not_ones_own_reaches_no_peer() {
+    on_a_host("spoofing", |lab| async move {
+        let dataplane = lab.open();
+        let open = |n| {
+            let mut plug = plug(1, n);
+            plug.port_security_enabled = n != 11;
+            plug.rules.clear();
+            plug
+        };
+        // The first is guarded, and would be heard by the second, which lets everything in.
+        for n in [11, 12] {
+            let mut plug = open(n);
+            plug.port_security_enabled = n == 11;
+            plug.rules = default_rules();
+            dataplane.plug(&port_id(n), &plug).await.unwrap();
+        }
+        let (a, b) = (Guest::with_address(11), Guest::with_address(12));
+        b.echo(7);
+        let short = Duration::from_millis(400);
+        assert!(a.echoed(ip(12), 7, short), "its own address may send");
+        a.run("ip addr add 10.0.0.66/24 dev eth0");
+        a.run("ip route add 10.0.0.12/32 dev eth0 src 10.0.0.66");
+        assert!(!a.echoed(ip(12), 7, short), "another's address may not");
+        a.run("ip route del 10.0.0.12/32 dev eth0");
+        a.run("ip addr del 10.0.0.66/24 dev eth0");
+        assert!(a.echoed(ip(12), 7, short));
+        a.run("ip link set eth0 address fa:16:3e:00:00:77");
+        assert!(!a.echoed(ip(12), 7, short), "another's MAC may not");
+        a.run(&format!("ip link set eth0 address {}", mac(11)));
+        until("its own MAC may again", 5, || a.echoed(ip(12), 7, short)).await;
+        // An address pair may.
+        let mut pair = plug(1, 11);
+        pair.address_pairs = vec![strata_projections::plan::port::PlannedPair { mac: mac(11), net: "10.0.0.66/32".parse().unwrap() }];
+        dataplane.update(&port_id(11), &pair).await.unwrap();
+        a.run("ip addr add 10.0.0.66/24 dev eth0");
+        a.run("ip route add 10.0.0.12/32 dev eth0 src 10.0.0.66");
+        assert!(a.echoed(ip(12), 7, short), "an address pair may");
+    });
+}
+
+#[test]
+fn what_is_removed_by_hand_is_put_back() {
+    on_a_host("damage", |lab| async move {
+        let dataplane = lab.open();
+        let id = port_id(11);
+        dataplane.plug(&id, &plug(1, 11)).await.unwrap();
+        let short = |id: String| id[..11].to_owned();
+        let (network, port) = (network_id(1).to_string(), id.to_string());
+        let pid = || lab.dnsmasqs().first().copied().unwrap_or(0);
+        let damages = [
+            format!("ip link del tap{}", short(port)),
+            format!("ip link del brq{}", short(network.clone())),
+            format!("ip link set brq{} down", short(network.clone())),
+            format!("ip link del dhc{}", short(network.clone())),
+            format!("ip netns exec strata-{network} ip addr del 10.0.0.2/24 dev ns-{}", short(network.clone())),
+            format!("ip netns del strata-{network}"),
+            "nft delete table inet strata_lab".to_owned(),
+            "nft flush ruleset".to_owned(),
+            format!("kill -9 {}", pid()),
+        ];
+        for damage in damages {
+            let damage = if damage.starts_with("kill") { format!("kill -9 {}", pid()) } else { damage };
+            run(&damage);
+            let told = tokio::time::timeout(Duration::from_secs(5), dataplane.changed()).await;
+            assert_eq!(told.unwrap_or_else(|_| panic!("{damage}: not noticed")), Some(id));
+            assert_eq!(dataplane.find(&id).await.unwrap(), Found::Part, "{damage}");
+            settle(&dataplane, &id, &plug(1, 11)).await;
+            assert!(matches!(dataplane.find(&id).await.unwrap(), Found::Whole(_)), "{damage}");
+        }
+        let guest = Guest::new(11);
+        assert!(dhcp::lease(&guest, mac(11), Duration::from_secs(10)).is_some(), "after all that it gives leases");
+        assert_eq!(lab.dnsmasqs().len(), 1);
+        drop(guest);
+        dataplane.unplug(&id).await.unwrap();
+        assert!(nothing_left(&lab));
+    });
+}
+
+#[test]
+fn an_address_that_changes_hands_is_leased_to_its_new_owner() {
+    on_a_host("reuse", |lab| async move {
+        let dataplane = lab.open();
+        dataplane.plug(&port_id(11), &plug(1, 11)).await.unwrap();
+        dataplane.plug(&port_id(12), &plug(1, 12)).await.unwrap();
+        let guest = Guest::new(11);
+        assert!(dhcp::lease(&guest, mac(11), Duration::from_secs(10)).is_some());
+        drop(guest);
+        dataplane.unplug(&port_id(11)).await.unwrap();
+        let mut next = plug(1, 13);
+        next.fixed_ips[0].ip = ip(11);
+        dataplane.plug(&port_id(13), &next).await.unwrap();
+        let guest = Guest::new(13);
+        let lease = dhcp::lease(&guest, mac(13), Duration::from_secs(10)).expect("no lease");
+        assert_eq!(lease.ip.to_string(), "10.0.0.11");
+    });
+}
+
+#[test]
+fn many_ports_at_once_and_overlapping_networks() {
+    on_a_host("many", |lab| async move {
+        let dataplane = std::sync::Arc::new(lab.open());
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 11..31 {
+            let dataplane = dataplane.clone();
+            tasks.spawn(async move { dataplane.plug(&port_id(n), &plug(n % 2, if n % 2 == 0 { n } else { n - 1 })).await });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap().unwrap();
+        }
+        assert_eq!(dataplane.list().await.unwrap().len(), 20);
+        assert_eq!(lab.dnsmasqs().len(), 2);
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 11..31 {
+            let dataplane = dataplane.clone();
+            tasks.spawn(async move { dataplane.unplug(&port_id(n)).await });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap().unwrap();
+        }
+        assert!(nothing_left(&lab));
+    });
+}
