@@ -21,6 +21,12 @@ pub struct Settings {
     pub listen: IpAddr,
     pub port: u16,
     pub simulated: u32,
+    /// This machine is a host of the cloud, with a hypervisor.
+    #[serde(default)]
+    pub hypervisor: bool,
+    /// An existing libvirt, instead of a private one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub libvirt_uri: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub postgres_url: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,6 +48,8 @@ impl Default for Settings {
             listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
             port: 5000,
             simulated: 0,
+            hypervisor: true,
+            libvirt_uri: None,
             postgres_url: None,
             nats_url: None,
             tls_cert: None,

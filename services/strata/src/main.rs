@@ -8,6 +8,7 @@ macro_rules! out {
 }
 
 mod credentials;
+mod demo;
 mod host;
 mod layout;
 mod live;
@@ -66,6 +67,8 @@ enum Command {
     /// The machines that run servers
     #[command(subcommand)]
     Host(tools::hosts::Options),
+    /// Boot a first server, and wait until its guest says that it is ready (what `ops/up` does for you)
+    Demo(demo::Options),
     /// Keep a cloud running: what `up` leaves behind
     #[command(hide = true)]
     Supervise,
@@ -99,6 +102,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Command::Replay(options) => tools::block_on(tools::replay::run(Layout::existing(data)?, options)),
         Command::Keys(options) => tools::block_on(tools::keys::run(Layout::existing(data)?, options)),
         Command::Host(options) => tools::block_on(tools::hosts::run(Layout::existing(data)?, options)),
+        Command::Demo(options) => tools::block_on(demo::run(Layout::existing(data)?, options)),
         Command::Supervise => {
             let layout = Layout::existing(data)?;
             let settings = layout.settings()?;

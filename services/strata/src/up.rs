@@ -23,9 +23,12 @@ pub struct Options {
     /// Use this NATS server (with JetStream) instead of a private one
     #[arg(long, value_name = "URL")]
     nats_url: Option<String>,
-    /// Run this many simulated hosts
-    #[arg(long, value_name = "N")]
+    /// Run this many simulated hosts, and no hypervisor
+    #[arg(long, value_name = "N", conflicts_with = "libvirt_uri")]
     simulated: Option<u32>,
+    /// Run servers on this libvirt (of this machine) instead of a private one
+    #[arg(long, value_name = "URI")]
+    libvirt_uri: Option<String>,
     /// Serve HTTPS with this certificate chain (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
@@ -46,7 +49,9 @@ impl Options {
         let mut settings = kept.unwrap_or_default();
         settings.listen = self.listen.unwrap_or(settings.listen);
         settings.port = self.port.unwrap_or(settings.port);
+        settings.hypervisor = (settings.hypervisor || self.libvirt_uri.is_some()) && self.simulated.is_none();
         settings.simulated = self.simulated.unwrap_or(settings.simulated);
+        settings.libvirt_uri = self.libvirt_uri.or(settings.libvirt_uri);
         settings.separate |= self.separate;
         settings.postgres_url = self.postgres_url.or(settings.postgres_url);
         settings.nats_url = self.nats_url.or(settings.nats_url);

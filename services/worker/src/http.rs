@@ -1,9 +1,11 @@
-//! The two calls that a host makes over HTTP: joining, and fetching an image. Over HTTPS the server must show a certificate of
-//! the cloud's own authority where one is named, else of one that the machine trusts.
+//! What a host, and the tools, ask the cloud over HTTP: joining, fetching an image. Over HTTPS the server must show a certificate
+//! of the cloud's own authority where one is named, else of one that the machine trusts.
 
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, Uri};
+pub use hyper::body::Bytes;
+use hyper::body::Incoming;
+pub use hyper::Method;
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::path::Path;
@@ -39,10 +41,38 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Where Debian keeps the authorities that the machine trusts.
 const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// An answer: the value of one of its headers, and its JSON (null when there is none).
+pub struct Answer {
+    pub header: Option<String>,
+    pub body: Value,
+}
+
+/// One call with a body of any kind; a status other than 2xx is an error with the fault's text. `wanted` names the header of the
+/// answer that matters.
+pub async fn call(
+    endpoint: &str,
+    authority: Option<&str>,
+    (method, path): (Method, &str),
+    headers: &[(&str, &str)],
+    body: impl Into<Bytes>,
+    wanted: &str,
+) -> Result<Answer, HttpError> {
+    let mut request = Request::builder().method(method);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let answer = send(endpoint, authority, path, request, body.into()).await?;
+    let header = answer.headers().get(wanted).and_then(|v| v.to_str().ok()).map(str::to_string);
+    let bytes = read(endpoint, answer).await?;
+    let body = if bytes.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&bytes) };
+    let body = body.map_err(|e| HttpError::Silent { url: endpoint.into(), why: format!("not JSON: {e}") })?;
+    Ok(Answer { header, body })
+}
+
 /// Posts JSON; a status other than 2xx is an error with the fault's text.
 pub async fn post(endpoint: &str, authority: Option<&str>, path: &str, body: &Value) -> Result<Value, HttpError> {
     let request = Request::builder().method(Method::POST).header("content-type", "application/json");
-    let answer = send(endpoint, authority, path, request, body.to_string()).await?;
+    let answer = send(endpoint, authority, path, request, body.to_string().into()).await?;
     let bytes = read(endpoint, answer).await?;
     serde_json::from_slice(&bytes).map_err(|e| HttpError::Silent { url: endpoint.into(), why: format!("not JSON: {e}") })
 }
@@ -57,7 +87,7 @@ pub async fn download(
     into: &Path,
 ) -> Result<(), HttpError> {
     let request = Request::builder().method(Method::GET).header("authorization", authorization);
-    let mut answer = send(endpoint, authority, path, request, String::new()).await?;
+    let mut answer = send(endpoint, authority, path, request, Bytes::new()).await?;
     let file_error = |e| HttpError::File(into.display().to_string(), e);
     let silent = |why: String| HttpError::Silent { url: endpoint.into(), why };
     let mut file = tokio::fs::File::create_new(into).await.map_err(file_error)?;
@@ -80,7 +110,7 @@ async fn send(
     authority: Option<&str>,
     path: &str,
     request: hyper::http::request::Builder,
-    body: String,
+    body: Bytes,
 ) -> Result<Response<Incoming>, HttpError> {
     let failed = |why: String| HttpError::Failed(format!("{endpoint}: {why}"));
     let silent = |why: String| HttpError::Silent { url: endpoint.into(), why };
@@ -98,7 +128,7 @@ async fn send(
     let request = request
         .uri(path)
         .header("host", uri.authority().map_or(host, |a| a.as_str()))
-        .body(Full::new(Bytes::from(body)))
+        .body(Full::new(body))
         .map_err(|e| failed(e.to_string()))?;
     let exchange = async {
         let stream = TcpStream::connect((bare, port)).await.map_err(|e| silent(e.to_string()))?;

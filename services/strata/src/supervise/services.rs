@@ -6,6 +6,7 @@ use crate::process;
 use crate::serve::Service;
 use anyhow::{Context, Result, bail};
 use std::time::Duration;
+use strata_worker::Role as WorkerRole;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -90,13 +91,29 @@ async fn answers(target: std::net::IpAddr, settings: &Settings) -> std::io::Resu
     Ok(head.starts_with(b"HTTP/1.1 ") && head[9] != b'5')
 }
 
+/// A worker process of this machine.
+pub fn worker(layout: &Layout, role: WorkerRole) -> Result<std::process::Command> {
+    let mut command = own(layout, role.as_str())?;
+    command.arg("worker").arg(role.as_str()).arg("--data").arg(&layout.data);
+    Ok(command)
+}
+
 /// Lets the simulated hosts join that have not yet.
 pub async fn enrol(layout: &Layout, settings: &Settings) -> Result<()> {
-    let mut command = own(layout, "simulate")?;
-    command.args(["host", "simulated"]).arg(settings.simulated.to_string()).arg("--data").arg(&layout.data);
+    join(layout, "simulate", &["host", "simulated", &settings.simulated.to_string()]).await
+}
+
+/// Lets this machine join, if it has not yet.
+pub async fn enrol_this(layout: &Layout) -> Result<()> {
+    join(layout, "compute", &["host", "local"]).await
+}
+
+async fn join(layout: &Layout, log: &str, arguments: &[&str]) -> Result<()> {
+    let mut command = own(layout, log)?;
+    command.args(arguments).arg("--data").arg(&layout.data);
     let status = tokio::process::Command::from(command).status().await?;
     if !status.success() {
-        bail!("they can't join (the log: {})", layout.log_file("simulate").display());
+        bail!("can't join (the log: {})", layout.log_file(log).display());
     }
     Ok(())
 }
