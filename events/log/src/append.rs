@@ -12,6 +12,7 @@ use tokio_postgres::{Client, NoTls, Statement};
 
 const LOCK_HEAD: &str = include_str!("../../../schema/queries/lock_head.sql");
 const APPEND: &str = include_str!("../../../schema/queries/append.sql");
+const APPEND_IF: &str = include_str!("../../../schema/queries/append_if.sql");
 const HASH_AT: &str = include_str!("../../../schema/queries/hash_at.sql");
 pub(crate) const READ_FROM: &str = include_str!("../../../schema/queries/read_from.sql");
 
@@ -71,6 +72,7 @@ pub struct Session {
     lock_head: Statement,
     head: Statement,
     append: Statement,
+    append_if: Statement,
     hash_at: Statement,
     read_from: Statement,
 }
@@ -95,10 +97,69 @@ impl Log {
             lock_head: client.prepare(LOCK_HEAD).await?,
             head: client.prepare(HEAD).await?,
             append: client.prepare(APPEND).await?,
+            append_if: client.prepare(APPEND_IF).await?,
             hash_at: client.prepare(HASH_AT).await?,
             read_from: client.prepare(READ_FROM).await?,
             client,
         })
+    }
+}
+
+/// A batch as the arrays that Postgres takes.
+struct Columns<'a> {
+    positions: Vec<i64>,
+    kinds: Vec<&'a str>,
+    ids: Vec<&'a str>,
+    versions: Vec<i32>,
+    times: Vec<Micros>,
+    actors: Vec<&'a str>,
+    requests: Vec<&'a str>,
+    causes: Vec<Option<i64>>,
+    types: Vec<&'a str>,
+    schemas: Vec<i16>,
+    bodies: Vec<&'a str>,
+    hashes: Vec<&'a [u8]>,
+    last: i64,
+    last_hash: &'a [u8],
+}
+
+impl<'a> Columns<'a> {
+    fn of(batch: &'a Batch) -> Self {
+        let e = &batch.entries;
+        Columns {
+            positions: e.iter().map(|e| e.recorded.position.cast_signed()).collect(),
+            kinds: e.iter().map(|e| e.kind).collect(),
+            ids: e.iter().map(|e| e.id.as_str()).collect(),
+            versions: e.iter().map(|e| e.recorded.version.cast_signed()).collect(),
+            times: e.iter().map(|e| Micros(e.recorded.recorded_at)).collect(),
+            actors: e.iter().map(|e| &*e.actor).collect(),
+            requests: e.iter().map(|e| e.recorded.request_id.as_str()).collect(),
+            causes: e.iter().map(|e| e.recorded.caused_by.map(u64::cast_signed)).collect(),
+            types: e.iter().map(|e| e.recorded.event.type_name()).collect(),
+            schemas: e.iter().map(|e| e.recorded.event.schema_version().cast_signed()).collect(),
+            bodies: e.iter().map(|e| e.body.as_str()).collect(),
+            hashes: e.iter().map(|e| &e.hash.0[..]).collect(),
+            last: batch.head.position.cast_signed(),
+            last_hash: &batch.head.hash.0[..],
+        }
+    }
+    fn parameters(&self) -> [&(dyn ToSql + Sync); 14] {
+        [
+            &self.positions,
+            &self.kinds,
+            &self.ids,
+            &self.versions,
+            &self.times,
+            &self.actors,
+            &self.requests,
+            &self.causes,
+            &self.types,
+            &self.schemas,
+            &self.bodies,
+            &self.hashes,
+            &self.last,
+            &self.last_hash,
+        ]
     }
 }
 
@@ -125,31 +186,25 @@ impl Session {
         Ok(self.client.batch_execute("ROLLBACK").await?)
     }
 
-    /// Inserts the batch, moves the head and commits, in one round trip. After an error that is not the database's own
+    /// Inserts the batch, moves the locked head and commits, in one round trip. After an error that is not the database's own
     /// refusal the outcome is unknown: ask [`Session::holds`] on a new session.
     pub async fn append_and_commit(&self, batch: &Batch) -> Result<(), LogError> {
-        let e = &batch.entries;
-        let positions: Vec<i64> = e.iter().map(|e| e.recorded.position.cast_signed()).collect();
-        let kinds: Vec<&str> = e.iter().map(|e| e.kind).collect();
-        let ids: Vec<&str> = e.iter().map(|e| e.id.as_str()).collect();
-        let versions: Vec<i32> = e.iter().map(|e| e.recorded.version.cast_signed()).collect();
-        let times: Vec<Micros> = e.iter().map(|e| Micros(e.recorded.recorded_at)).collect();
-        let actors: Vec<&str> = e.iter().map(|e| &*e.actor).collect();
-        let requests: Vec<&str> = e.iter().map(|e| e.recorded.request_id.as_str()).collect();
-        let causes: Vec<Option<i64>> = e.iter().map(|e| e.recorded.caused_by.map(u64::cast_signed)).collect();
-        let types: Vec<&str> = e.iter().map(|e| e.recorded.event.type_name()).collect();
-        let schemas: Vec<i16> = e.iter().map(|e| e.recorded.event.schema_version().cast_signed()).collect();
-        let bodies: Vec<&str> = e.iter().map(|e| e.body.as_str()).collect();
-        let hashes: Vec<&[u8]> = e.iter().map(|e| &e.hash.0[..]).collect();
-        let last = batch.head.position.cast_signed();
-        let last_hash = &batch.head.hash.0[..];
-        let parameters: [&(dyn ToSql + Sync); 14] = [
-            &positions, &kinds, &ids, &versions, &times, &actors, &requests, &causes, &types, &schemas, &bodies, &hashes, &last, &last_hash,
-        ];
-        let (inserted, committed) = join(self.client.execute(&self.append, &parameters), self.client.batch_execute("COMMIT")).await;
+        let columns = Columns::of(batch);
+        let (inserted, committed) =
+            join(self.client.execute(&self.append, &columns.parameters()), self.client.batch_execute("COMMIT")).await;
         // After a refused INSERT the COMMIT is a rollback and says so only in its tag: the INSERT's own answer decides.
         inserted?;
         Ok(committed?)
+    }
+
+    /// Without the lock: locks the head, looks whether it still is where the batch begins, inserts, moves it and commits, as one
+    /// statement in one round trip. False: the head has moved, and nothing was changed. Errors as above.
+    pub async fn append_if_head(&self, batch: &Batch) -> Result<bool, LogError> {
+        let columns = Columns::of(batch);
+        let (after, hash) = (batch.after.position.cast_signed(), &batch.after.hash.0[..]);
+        let mut parameters: Vec<&(dyn ToSql + Sync)> = columns.parameters().into();
+        parameters.extend([&after as &(dyn ToSql + Sync), &hash]);
+        Ok(self.client.execute(&self.append_if, &parameters).await? == 1)
     }
 
     /// Whether a batch whose outcome was unknown is in the log. Locks the head, so that the transaction that tried has

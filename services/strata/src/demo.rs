@@ -88,11 +88,16 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
     let flavor = flavors["flavors"].as_array().into_iter().flatten().find(|f| f["name"] == FLAVOR);
     let flavor = flavor.and_then(|f| f["id"].as_str()).with_context(|| format!("there is no flavor {FLAVOR}"))?;
     let asked = Instant::now();
-    let server = demo.post("/compute/v2.1/servers", &json!({"server": {
-        "name": SERVER, "imageRef": image, "flavorRef": flavor, "networks": [{"uuid": network}], "key_name": KEY,
-        "security_groups": [{"name": GROUP}],
-        "user_data": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, USER_DATA),
-    }})).await?;
+    let server = demo
+        .post(
+            "/compute/v2.1/servers",
+            &json!({"server": {
+                "name": SERVER, "imageRef": image, "flavorRef": flavor, "networks": [{"uuid": network}], "key_name": KEY,
+                "security_groups": [{"name": GROUP}],
+                "user_data": base64::Engine::encode(&base64::engine::general_purpose::STANDARD, USER_DATA),
+            }}),
+        )
+        .await?;
     let id = server["server"]["id"].as_str().context("the answer names no server")?.to_string();
     out!("booting a first server, {SERVER} …");
     let console = wait(&demo, &id).await?;
@@ -134,8 +139,11 @@ async fn wait(demo: &Client, id: &str) -> Result<String> {
             }
         }
         if begun.elapsed() > PATIENCE {
-            bail!("the server is {}, but its guest did not say {READY} within {} s; its console ends:\n{console}",
-                server["status"].as_str().unwrap_or_default(), PATIENCE.as_secs());
+            bail!(
+                "the server is {}, but its guest did not say {READY} within {} s; its console ends:\n{console}",
+                server["status"].as_str().unwrap_or_default(),
+                PATIENCE.as_secs()
+            );
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -192,7 +200,8 @@ async fn key(layout: &Layout, demo: &Client) -> Result<PathBuf> {
     if known["keypairs"].as_array().into_iter().flatten().any(|k| k["keypair"]["name"] == KEY) {
         return Ok(file);
     }
-    let made = demo.call(Method::POST, "/compute/v2.1/os-keypairs", "application/json", json!({"keypair": {"name": KEY}}).to_string()).await?;
+    let made =
+        demo.call(Method::POST, "/compute/v2.1/os-keypairs", "application/json", json!({"keypair": {"name": KEY}}).to_string()).await?;
     write_private(&file, made["keypair"]["private_key"].as_str().context("the answer holds no private key")?.as_bytes())?;
     Ok(file)
 }

@@ -2,9 +2,9 @@
 //! of the cloud's own authority where one is named, else of one that the machine trusts.
 
 use http_body_util::{BodyExt, Full, Limited};
+pub use hyper::Method;
 pub use hyper::body::Bytes;
 use hyper::body::Incoming;
-pub use hyper::Method;
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;

@@ -1,7 +1,10 @@
 //! The writer: one task, one connection. A turn locks the head, folds in what others appended, decides every command that
 //! waits, inserts all events and commits; then it answers. Two round trips and one fsync a turn, however many commands.
-//! While Postgres commits, the commands that come are decided ahead, on the state that is being committed; that holds if the
-//! head is still there when it is locked next, else they are decided again.
+//!
+//! Under load it needs one: while Postgres commits, the commands that come are decided ahead, on the state that is being
+//! committed; then one statement locks the head, sees that it is still the one that they were decided on, inserts, moves it
+//! and commits. When it has moved, another replica writes too: the turn locks it first and decides again, and so do the turns
+//! after it until one finds that nothing was appended meanwhile. No command is decided more than twice.
 //!
 //! When the outcome of a commit is not known, nobody is answered until the log itself has told it (invariant 9).
 
@@ -37,11 +40,31 @@ pub(crate) struct Writer {
     /// Decided on top of what was committed last.
     ahead: Option<Decided>,
     session: Option<Session>,
+    /// Another replica has moved the head since the last turn.
+    contended: bool,
+}
+
+/// How a batch is added.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// The head is locked already.
+    Locked,
+    /// If the head is still there.
+    IfHead,
+}
+
+/// What came of adding a batch.
+enum Outcome {
+    Committed,
+    /// The head is not there any more; nothing was changed.
+    Moved,
+    /// It is wholly absent, and stays so.
+    Absent(String),
 }
 
 impl Writer {
     pub fn new(shared: Arc<Shared>, queue: mpsc::Receiver<Ask>) -> Self {
-        Writer { shared, queue, asks: Vec::new(), ahead: None, session: None }
+        Writer { shared, queue, asks: Vec::new(), ahead: None, session: None, contended: false }
     }
 
     pub async fn run(mut self) {
@@ -65,7 +88,12 @@ impl Writer {
     }
 
     async fn turn(&mut self) -> Result<(), Fatal> {
+        if !self.contended && self.session.is_some() && self.ahead.is_some() && self.turn_ahead().await? {
+            return Ok(());
+        }
+        let known = self.shared.tip.now().1.position;
         let Some((cloud, head)) = self.hold_head().await? else { return Ok(()) };
+        self.contended = head.position != known;
         let mut decided = match self.ahead.take() {
             Some(ahead) if ahead.batch.after == head => ahead,
             other => {
@@ -84,19 +112,58 @@ impl Writer {
             }
             return Ok(());
         }
-        match self.commit(&decided).await? {
-            Ok(()) => {
-                let events: Vec<_> = decided.batch.entries.iter().map(|e| e.recorded.clone()).collect();
-                self.shared.tip.advance(&events, decided.cloud.clone(), decided.batch.head, true);
-                answer(decided);
-            }
-            Err(why) => {
-                for ask in decided.asks {
-                    let _ = ask.tell.send(Err(Failure::Unavailable(why.clone())));
-                }
-            }
+        match self.commit(&decided, How::Locked).await? {
+            Outcome::Committed => self.committed(decided),
+            Outcome::Moved => return Err(Fatal::Disagree("the head moved while it was locked".into())),
+            Outcome::Absent(why) => absent(decided, &why),
         }
         Ok(())
+    }
+
+    /// A turn without the lock, right after a commit: a connection that has been idle is tried with the lock, so that commands
+    /// whose outcome nobody knows stay as rare as commits that break. False: the head has moved or Postgres is away, and nothing was answered.
+    async fn turn_ahead(&mut self) -> Result<bool, Fatal> {
+        let (cloud, head) = self.shared.tip.now();
+        let mut decided = match self.ahead.take() {
+            Some(ahead) if ahead.batch.after == head => ahead,
+            other => {
+                self.give_back(other);
+                Decided::on(cloud, head)
+            }
+        };
+        self.take();
+        decided.extend(&mut self.asks);
+        let outcome = if decided.batch.entries.is_empty() {
+            // Refusals rest on the state too.
+            let Some(session) = &self.session else { unreachable!("it was there a moment ago") };
+            match in_time(session.head()).await {
+                Ok(now) if now == head => Outcome::Committed,
+                Ok(_) => Outcome::Moved,
+                Err(_) => {
+                    self.session = None;
+                    Outcome::Moved
+                }
+            }
+        } else {
+            self.commit(&decided, How::IfHead).await?
+        };
+        match outcome {
+            Outcome::Committed => self.committed(decided),
+            Outcome::Absent(why) => absent(decided, &why),
+            Outcome::Moved => {
+                self.give_back(Some(decided));
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn committed(&self, decided: Decided) {
+        if !decided.batch.entries.is_empty() {
+            let events: Vec<_> = decided.batch.entries.iter().map(|e| e.recorded.clone()).collect();
+            self.shared.tip.advance(&events, decided.cloud.clone(), decided.batch.head, true);
+        }
+        answer(decided);
     }
 
     /// What was decided ahead does not hold: its commands wait again, before the others.
@@ -153,13 +220,18 @@ impl Writer {
         }
     }
 
-    /// Commits, and decides ahead meanwhile. The inner error means that the batch is wholly absent, and stays so.
-    async fn commit(&mut self, decided: &Decided) -> Result<Result<(), String>, Fatal> {
+    /// Commits, and decides ahead meanwhile.
+    async fn commit(&mut self, decided: &Decided, how: How) -> Result<Outcome, Fatal> {
         let batch = &decided.batch;
-        let Some(session) = &self.session else { return Ok(Err("no connection".into())) };
+        let Some(session) = &self.session else { return Ok(Outcome::Absent("no connection".into())) };
         let mut ahead = Decided::on(decided.cloud.clone(), batch.head);
         let outcome = {
-            let commit = in_time(session.append_and_commit(batch));
+            let commit = in_time(async {
+                match how {
+                    How::Locked => session.append_and_commit(batch).await.map(|()| true),
+                    How::IfHead => session.append_if_head(batch).await,
+                }
+            });
             tokio::pin!(commit);
             loop {
                 let waits = !self.asks.is_empty() || !self.queue.is_empty();
@@ -184,9 +256,13 @@ impl Writer {
         };
         let ahead = Some(ahead).filter(|ahead| !ahead.asks.is_empty());
         let error = match outcome {
-            Ok(()) => {
+            Ok(true) => {
                 self.ahead = ahead;
-                return Ok(Ok(()));
+                return Ok(Outcome::Committed);
+            }
+            Ok(false) => {
+                self.give_back(ahead);
+                return Ok(Outcome::Moved);
             }
             Err(e) => e,
         };
@@ -201,8 +277,8 @@ impl Writer {
         let mut tries = 0;
         loop {
             match self.ask_log(batch).await {
-                Ok(true) => return Ok(Ok(())),
-                Ok(false) => return Ok(Err(error.to_string())),
+                Ok(true) => return Ok(Outcome::Committed),
+                Ok(false) => return Ok(Outcome::Absent(error.to_string())),
                 Err(e) => {
                     self.session = None;
                     tracing::warn!(error = %e, "the log can't be reached; {} commands wait to know their outcome", batch.entries.len());
@@ -226,6 +302,12 @@ impl Writer {
         for ask in self.asks.extract_if(.., |ask| ask.until <= now) {
             let _ = ask.tell.send(Err(Failure::Unavailable(error.to_string())));
         }
+    }
+}
+
+fn absent(decided: Decided, why: &str) {
+    for ask in decided.asks {
+        let _ = ask.tell.send(Err(Failure::Unavailable(why.into())));
     }
 }
 
