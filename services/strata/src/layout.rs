@@ -134,19 +134,22 @@ impl Layout {
     pub fn read_url(&self) -> PathBuf {
         self.data.join("read-url")
     }
+    /// FNV-1a of the data directory's path.
+    fn hash(&self) -> u64 {
+        let bytes = self.data.as_os_str().as_encoded_bytes().iter();
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    }
+    /// Tells what this cloud makes on the machine from what others make.
+    pub fn tag(&self) -> String {
+        format!("{:08x}", self.hash() >> 32)
+    }
     /// Where PostgreSQL's socket lies: in the data directory, unless its path would be too long for a socket.
     pub fn socket_dir(&self) -> PathBuf {
         let near = self.data.join("run/pg");
         if near.join(".s.PGSQL.5432.lock").as_os_str().len() < SOCKET_PATH_LIMIT {
             return near;
         }
-        let hash = self
-            .data
-            .as_os_str()
-            .as_encoded_bytes()
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-        PathBuf::from(format!("/tmp/strata-{hash:016x}"))
+        PathBuf::from(format!("/tmp/strata-{:016x}", self.hash()))
     }
 
     /// Makes the directories that every cloud has.

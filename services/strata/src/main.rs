@@ -9,8 +9,10 @@ macro_rules! out {
 
 mod credentials;
 mod demo;
+mod guests;
 mod host;
 mod layout;
+mod leftovers;
 mod live;
 mod process;
 mod serve;

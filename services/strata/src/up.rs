@@ -1,6 +1,7 @@
 //! `strata up`: starts a cloud and returns when it answers; run again, it changes nothing and says so.
 
 use crate::layout::{Layout, Settings};
+use crate::leftovers;
 use crate::process::{self, Record};
 use crate::supervise::{self, Lock, READY};
 use anyhow::{Context, Result, bail};
@@ -160,9 +161,12 @@ Try next:
 
 #[derive(Debug, clap::Args)]
 pub struct DownOptions {
-    /// Remove the data directory too: nothing of the cloud is left
+    /// Remove the guests, their networks and the data directory too: nothing of the cloud is left
     #[arg(long)]
     wipe: bool,
+    /// Shut the guests down too, which else go on running
+    #[arg(long)]
+    guests: bool,
 }
 
 /// `strata down`: ends every process of the cloud, and with --wipe removes every file.
@@ -175,6 +179,9 @@ pub fn down(layout: Layout, options: &DownOptions) -> Result<()> {
         bail!("{} is not the data directory of a Strata cloud: nothing is stopped or removed", layout.data.display());
     }
     let begun = Instant::now();
+    if options.guests && !options.wipe {
+        leftovers::shut_down(&layout)?;
+    }
     let mut stopped = 0;
     if let Some(supervisor) = Record::read(&layout, "supervisor").filter(Record::alive) {
         out!("stopping the cloud in {} …", layout.data.display());
@@ -206,6 +213,7 @@ pub fn down(layout: Layout, options: &DownOptions) -> Result<()> {
         out!("stopped after {:.1} s.", begun.elapsed().as_secs_f32());
     }
     if options.wipe {
+        leftovers::remove(&layout)?;
         let socket = layout.socket_dir();
         if !socket.starts_with(&layout.data) && socket.exists() {
             std::fs::remove_dir_all(&socket).with_context(|| format!("can't remove {}", socket.display()))?;

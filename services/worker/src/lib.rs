@@ -20,7 +20,7 @@ mod simulate;
 
 pub use access::Access;
 pub use asks::ReadConsole;
-pub use half::{Half, Thing, instances, ports};
+pub use half::{Half, Looked, Thing, instances, ports};
 pub use simulate::{SimulateOptions, simulate};
 pub use strata_projections::report::Role;
 

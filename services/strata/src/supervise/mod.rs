@@ -18,6 +18,7 @@ use keeper::Keeper;
 use std::fs::{File, TryLockError};
 use std::io::Write;
 use std::time::{Duration, Instant};
+use strata_worker::Role;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Held by the one supervisor of a data directory.
@@ -89,6 +90,44 @@ pub async fn run(layout: Layout, settings: Settings) -> Result<()> {
     outcome
 }
 
+/// Keeps a machine that is only a host running, until SIGTERM or SIGINT. Its guests go on running.
+pub async fn run_host(layout: Layout, settings: Settings) -> Result<()> {
+    let Some(_lock) = Lock::take(&layout)? else { bail!("a supervisor runs already in {}", layout.data.display()) };
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Record::of("supervisor", std::process::id()).context("/proc is not mounted")?.keep(&layout)?;
+    sweep_leftovers(&layout);
+    let mut keepers = vec![];
+    let outcome = tokio::select! {
+        outcome = start_host(&layout, &settings, &mut keepers) => outcome,
+        _ = terminate.recv() => bail_stopped(),
+        _ = interrupt.recv() => bail_stopped(),
+    };
+    if outcome.is_ok() {
+        say(READY);
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    }
+    for keeper in keepers.into_iter().rev() {
+        keeper.stop().await;
+    }
+    Record::forget(&layout, "supervisor");
+    outcome
+}
+
+/// What makes a machine a host: libvirt, unless another was named, and the two workers.
+async fn start_host(layout: &Layout, settings: &Settings, keepers: &mut Vec<Keeper>) -> Result<()> {
+    if settings.libvirt_uri.is_none() {
+        let (spec, chosen) = (layout.clone(), settings.clone());
+        keepers.push(Keeper::start(layout, "libvirt", libc::SIGTERM, move || libvirt::command(&spec, &chosen))?);
+        step("starting libvirt", libvirt::ready(layout, settings)).await?;
+    }
+    for role in [Role::Network, Role::Compute] {
+        let spec = layout.clone();
+        keepers.push(Keeper::start(layout, role.as_str(), libc::SIGTERM, move || services::worker(&spec, role))?);
+    }
+    Ok(())
+}
+
 fn bail_stopped() -> Result<()> {
     bail!("told to stop before everything was up")
 }
@@ -136,6 +175,10 @@ async fn start(layout: &Layout, settings: &Settings, keepers: &mut Vec<Keeper>) 
         keepers.push(Keeper::start(layout, &set.name(), libc::SIGTERM, move || services::command(&spec, &chosen, &set))?);
     }
     step("starting the services", services::ready(layout, settings)).await?;
+    if settings.hypervisor {
+        services::enrol_this(layout).await?;
+        start_host(layout, settings, keepers).await?;
+    }
     if settings.simulated > 0 {
         let (spec, chosen) = (layout.clone(), settings.clone());
         step(&format!("starting {} simulated hosts", settings.simulated), async {

@@ -1,0 +1,75 @@
+//! What a host leaves running when its cloud stops, on purpose: guests, and their networks. `down --guests` shuts the guests down,
+//! `down --wipe` removes both.
+
+use crate::guests::HostAccess;
+use crate::host;
+use crate::layout::{Layout, Settings};
+use crate::{supervise, tools, worker};
+use anyhow::{Context as _, Result, anyhow};
+use futures_util::future::join_all;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use strata_compute::{Hypervisor, LibvirtHypervisor};
+use strata_events::InstanceId;
+use strata_events::instance::Power;
+use strata_network::Dataplane;
+use strata_worker::{Access, Role};
+
+/// How long a guest may take to shut down before its power is cut.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// Asks every guest to shut down, and waits.
+pub fn shut_down(layout: &Layout) -> Result<()> {
+    let Some((settings, identity)) = of_host(layout)? else { return Ok(()) };
+    tools::block_on(async {
+        // It fetches nothing here: the connection is only what the hypervisor is opened with.
+        let access = Arc::new(HostAccess(Access::connect(identity.clone(), Role::Compute).await?));
+        let hypervisor = worker::hypervisor(layout, &settings, &identity, access)?;
+        let running: Vec<_> = hypervisor.list().await.map_err(|e| anyhow!("{e}"))?.into_iter().filter(|d| d.power == Power::Running).collect();
+        if !running.is_empty() {
+            out!("shutting {} guests down …", running.len());
+        }
+        join_all(running.iter().map(|d| shut(&hypervisor, d.id))).await.into_iter().collect()
+    })
+}
+
+async fn shut(hypervisor: &LibvirtHypervisor, id: InstanceId) -> Result<()> {
+    let begun = Instant::now();
+    let failed = |e| anyhow!("guest {id}: {e}");
+    while begun.elapsed() < PATIENCE {
+        hypervisor.shutdown(&id).await.map_err(failed)?;
+        if hypervisor.find(&id).await.map_err(failed)?.is_none_or(|d| d.power != Power::Running) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    hypervisor.power_off(&id).await.map_err(failed)
+}
+
+/// Removes guests, taps, bridges, namespaces and rules. The cloud's processes have ended.
+pub fn remove(layout: &Layout) -> Result<()> {
+    let Some((settings, identity)) = of_host(layout)? else { return Ok(()) };
+    supervise::libvirt::end_guests(layout);
+    tools::block_on(async {
+        if settings.libvirt_uri.is_some() {
+            let access = Arc::new(HostAccess(Access::connect(identity.clone(), Role::Compute).await?));
+            let hypervisor = worker::hypervisor(layout, &settings, &identity, access)?;
+            for domain in hypervisor.list().await.map_err(|e| anyhow!("{e}"))? {
+                hypervisor.destroy(&domain.id).await.map_err(|e| anyhow!("guest {}: {e}", domain.id))?;
+            }
+        }
+        let (dataplane, _) = worker::dataplane(layout)?;
+        for (port, _) in dataplane.list().await.map_err(|e| anyhow!("{e}"))? {
+            dataplane.unplug(&port).await.map_err(|e| anyhow!("port {port}: {e}"))?;
+        }
+        Ok(())
+    })
+    .context("something of the guests is left")
+}
+
+/// None: this machine is no host.
+fn of_host(layout: &Layout) -> Result<Option<(Settings, strata_worker::Identity)>> {
+    let Some(identity) = host::identity(layout)? else { return Ok(None) };
+    let settings = if layout.settings_file().exists() { layout.settings()? } else { Settings::default() };
+    Ok(settings.hypervisor.then_some((settings, identity)))
+}
