@@ -1,8 +1,8 @@
 //! What joins the parts of a host: the way to the control plane as compute and metadata want it, the doors at which guests knock,
 //! and the guests that the plan names.
 
-use futures_util::future::BoxFuture;
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -25,13 +25,13 @@ pub struct HostAccess(pub Access);
 
 impl strata_metadata::server::Secrets for HostAccess {
     fn open(&self, id: SecretId) -> BoxFuture<'_, Result<Vec<u8>, String>> {
-        self.0.secret(id).boxed()
+        self.0.user_data(id).boxed()
     }
 }
 
 impl strata_compute::libvirt::Secrets for HostAccess {
     fn open<'a>(&'a self, id: &'a SecretId) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send + 'a>> {
-        self.0.secret(*id).boxed()
+        self.0.user_data(*id).boxed()
     }
 }
 
@@ -84,7 +84,11 @@ impl Half for Guests {
             let Item::Instance(plan) = item else { return Looked { thing, report: None, again: false, gone: false } };
             let gone = plan.wanted == Wanted::Absent;
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if gone { known.remove(&plan.id) } else { known.insert(plan.id, (**plan).clone()) };
+            if gone {
+                known.remove(&plan.id)
+            } else {
+                known.insert(plan.id, (**plan).clone())
+            };
             self.metadata.update(known.values().cloned());
             Looked { thing, report: None, again: false, gone }
         }

@@ -25,7 +25,8 @@ pub fn shut_down(layout: &Layout) -> Result<()> {
         // It fetches nothing here: the connection is only what the hypervisor is opened with.
         let access = Arc::new(HostAccess(Access::connect(identity.clone(), Role::Compute).await?));
         let hypervisor = worker::hypervisor(layout, &settings, &identity, access)?;
-        let running: Vec<_> = hypervisor.list().await.map_err(|e| anyhow!("{e}"))?.into_iter().filter(|d| d.power == Power::Running).collect();
+        let running: Vec<_> =
+            hypervisor.list().await.map_err(|e| anyhow!("{e}"))?.into_iter().filter(|d| d.power == Power::Running).collect();
         if !running.is_empty() {
             out!("shutting {} guests down …", running.len());
         }

@@ -4,6 +4,8 @@
 use crate::http::{self, HttpError};
 use crate::link::Link;
 use crate::{Identity, Role, WorkerError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,8 +27,14 @@ impl Access {
         Ok(Self { identity: Arc::new(identity), link: Arc::new(link) })
     }
 
-    /// The user data that a plan names. An error's sentence is for the operator: it may be asked for again.
-    pub async fn secret(&self, id: SecretId) -> Result<Vec<u8>, String> {
+    /// The user data that a plan names, as the guest reads them. They are kept as the API takes them and shows them: in base64.
+    pub async fn user_data(&self, id: SecretId) -> Result<Vec<u8>, String> {
+        let text = self.secret(id).await?;
+        STANDARD.decode(&text).map_err(|e| format!("the user data are not base64: {e}"))
+    }
+
+    /// What a plan names only. An error's sentence is for the operator: it may be asked for again.
+    async fn secret(&self, id: SecretId) -> Result<Vec<u8>, String> {
         let envelope = Envelope::default();
         let (host, seal_to) = (&self.link.host, envelope.public_key());
         let signature = proof::sign(&self.identity.seed, &SecretRequest::signed(host, &id, &seal_to)).map_err(|e| e.to_string())?;
