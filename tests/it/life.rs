@@ -67,6 +67,30 @@ fn a_taken_port_and_a_foreign_directory_are_refused() {
     std::fs::remove_dir_all(&other.data).unwrap();
 }
 
+/// Whoever still has the key of a host that was removed is put out of NATS and let in no more.
+#[test]
+fn a_removed_host_has_no_way_back() {
+    let cloud = Cloud::start(&["--simulated", "2"]);
+    let admin = cloud.api("admin");
+    let log = || std::fs::read_to_string(cloud.data.join("log/nats.log")).unwrap_or_default();
+    let services = admin.send_as("GET", "/compute/v2.1/os-services", "OpenStack-API-Version: compute 2.53\r\n", b"").unwrap().json();
+    let service = services["services"].as_array().unwrap().iter().find(|s| s["host"] == "sim-2").unwrap()["id"].as_str().unwrap();
+    let path = format!("/compute/v2.1/os-services/{service}");
+    let removed = admin.send_as("DELETE", &path, "OpenStack-API-Version: compute 2.53\r\n", b"").unwrap();
+    assert_eq!(removed.status, 204, "{}", removed.text());
+    eventually("it is put out", Duration::from_secs(10), || match log() {
+        log if log.contains("sim-2 all\" - authentication error") => Ok(()),
+        log => Err(log),
+    });
+    assert!(!log().contains("sim-1 all\" - authentication error"), "the other one is put out as well: {}", log());
+    // The other one goes on, also when NATS was started again.
+    signal(cloud.pid("nats").expect("NATS runs"), "KILL");
+    crate::compute::ground(&cloud, "left");
+    cloud.client("strata-demo").ok("server create left --image left --flavor m1.tiny --network left --wait");
+    let status = cloud.tool(&["status"]);
+    assert!(!status.contains("sim-2"), "{status}");
+}
+
 /// A nats-server that somebody else runs: it trusts the cloud's operator, and outlives the cloud.
 #[test]
 fn it_uses_a_nats_server_that_is_there() {

@@ -2,6 +2,7 @@
 //! and gets nothing new (6).
 
 use super::{CannotApply, Cloud, Stamp, Table};
+use imbl::OrdSet;
 use serde::{Deserialize, Serialize};
 use strata_events::host::{HostEvent, Inventory};
 use strata_events::instance::Size;
@@ -103,6 +104,8 @@ pub struct Invitation {
 pub struct Hosts {
     all: Table<HostName, Host>,
     pub invitations: Table<HostName, Invitation>,
+    /// Keys that were a host's and are no more: whoever still has one must not be let in with it.
+    revoked: OrdSet<String>,
 }
 
 impl std::ops::Deref for Hosts {
@@ -113,6 +116,10 @@ impl std::ops::Deref for Hosts {
 }
 
 impl Hosts {
+    /// The public keys of hosts that were removed, or that joined again with another.
+    pub fn revoked(&self) -> &OrdSet<String> {
+        &self.revoked
+    }
     pub(super) fn allocate(&mut self, host: &HostName, what: Allocation) -> Result<(), CannotApply> {
         self.all.change(host, |h| h.used = h.used.plus(what))
     }
@@ -143,6 +150,8 @@ pub(super) fn apply(cloud: &mut Cloud, event: &HostEvent, stamp: &Stamp<'_>) -> 
         HostEvent::HostJoined { id, public_key, zone, inventory } => {
             let _ = hosts.invitations.remove(id);
             let known = hosts.all.get(id).cloned();
+            hosts.revoked.extend(known.iter().map(|h| h.public_key.clone()));
+            hosts.revoked.remove(public_key);
             let joined_at = known.as_ref().map_or(stamp.at, |h| h.joined_at);
             let host = Host {
                 name: id.clone(),
@@ -174,6 +183,10 @@ pub(super) fn apply(cloud: &mut Cloud, event: &HostEvent, stamp: &Stamp<'_>) -> 
         }),
         HostEvent::HostForcedDown { id, forced_down } => edit(id, &mut |h| h.forced_down = *forced_down),
         HostEvent::HostDescribed { id, description } => edit(id, &mut |h| h.description = description.clone()),
-        HostEvent::HostRemoved { id } => hosts.all.remove(id).map(drop),
+        HostEvent::HostRemoved { id } => {
+            let host = hosts.all.remove(id)?;
+            hosts.revoked.insert(host.public_key.clone());
+            Ok(())
+        }
     }
 }

@@ -154,6 +154,10 @@ async fn work(layout: &Layout, settings: &Settings, services: &[Service], name: 
                 });
             }
             Service::Conductor => {
+                tasks.spawn({
+                    let (layout, settings, conductor) = (layout.clone(), settings.clone(), conductor.clone());
+                    async move { nats::keep_out(&layout, &settings, &conductor).await }
+                });
                 let (link, progress) = (link.clone(), progress.clone().unwrap_or_default());
                 tasks.spawn(async move {
                     tokio::join!(conductor.sweep(), conductor.sweep_secrets(), strata_writer::nats::conduct(&link, &conductor, &progress));

@@ -67,6 +67,15 @@ impl PrivateNats {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+    /// Has the running server refuse these keys, as a cloud does with those of removed hosts.
+    pub fn revoke(&self, keys: &[&str]) {
+        let dir = self.dir.path();
+        strata_credentials::revoke(dir, &keys.iter().map(|k| k.to_string()).collect()).unwrap_or_else(|e| panic!("{e}"));
+        strata_credentials::write(dir, self.port, &dir.join("jetstream")).unwrap_or_else(|e| panic!("{e}"));
+        let pid = self.child.as_ref().map(Child::id).unwrap_or_else(|| panic!("the server does not run"));
+        let told = Command::new("kill").args(["-HUP", &pid.to_string()]).status();
+        assert!(told.is_ok_and(|s| s.success()), "the server can't be told");
+    }
     /// What the server said.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()

@@ -7,11 +7,15 @@ use nkeys::KeyPair;
 use serde_json::Value;
 use sha2::{Digest, Sha512_256};
 
+/// When every token was issued, and until when issued ones a revocation covers. Not 0, which a server takes for revoked as soon
+/// as any other is.
+pub(crate) const ISSUED: i64 = 1;
+
 /// Signs claims. `iss` is the signer; `jti` is the hash of the rest, so the same claims give the same token, and writing the
-/// configuration again changes nothing. There is no `iat`: the server asks for none, and a clock has no place here.
+/// configuration again changes nothing. For the same reason `iat` is no clock's time but [`ISSUED`].
 pub(crate) fn sign(issuer: &KeyPair, mut claims: Value) -> Result<String, CredentialError> {
     claims["iss"] = issuer.public_key().into();
-    claims["iat"] = 0.into();
+    claims["iat"] = ISSUED.into();
     claims["jti"] = data_encoding::BASE32_NOPAD.encode(&Sha512_256::digest(claims.to_string().as_bytes())).into();
     let header = URL_SAFE_NO_PAD.encode(r#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
     let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));

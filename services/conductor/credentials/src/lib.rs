@@ -9,10 +9,11 @@ mod jwt;
 pub mod proof;
 mod store;
 
-pub use store::{Paths, write};
+pub use store::{Paths, revoke, write};
 
 use nkeys::{KeyPair, KeyPairType};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use strata_events::HostName;
 
 /// Why a permit or a set of keys could not be made.
@@ -96,7 +97,7 @@ impl Authority {
     }
 
     /// The configuration of a server that trusts this authority, listens on the loopback and keeps its streams in `store`.
-    pub fn server_config(&self, port: u16, store: &std::path::Path) -> Result<String, CredentialError> {
+    pub fn server_config(&self, port: u16, store: &std::path::Path, revoked: &BTreeSet<String>) -> Result<String, CredentialError> {
         Ok(format!(
             "# Written by Strata; changes are lost. The keys that sign lie beside it.\n\
              listen: \"127.0.0.1:{port}\"\n\
@@ -105,12 +106,13 @@ impl Authority {
              jetstream {{ store_dir: {store} }}\n\
              {trust}",
             store = serde_json::Value::from(store.to_string_lossy().as_ref()),
-            trust = self.trust()?,
+            trust = self.trust(revoked)?,
         ))
     }
 
-    /// The part of a server's configuration that makes it trust this authority: for a server that somebody else runs.
-    pub fn trust(&self) -> Result<String, CredentialError> {
+    /// The part of a server's configuration that makes it trust this authority, the permits of revoked keys excepted: for a
+    /// server that somebody else runs.
+    pub fn trust(&self, revoked: &BTreeSet<String>) -> Result<String, CredentialError> {
         let operator = jwt::sign(
             &self.operator,
             json!({
@@ -118,6 +120,7 @@ impl Authority {
                 "nats": { "type": "operator", "version": 2, "system_account": self.system.public_key() },
             }),
         )?;
+        let revocations: serde_json::Map<String, Value> = revoked.iter().map(|key| (key.clone(), jwt::ISSUED.into())).collect();
         let account = |key: &KeyPair, name: &str, storage: i64| {
             jwt::sign(
                 &self.operator,
@@ -126,6 +129,7 @@ impl Authority {
                     "nats": {
                         "type": "account", "version": 2,
                         "default_permissions": { "pub": {}, "sub": {} },
+                        "revocations": revocations,
                         "limits": {
                             "subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
                             "mem_storage": storage, "disk_storage": storage, "streams": storage, "consumer": storage,

@@ -1,6 +1,7 @@
 //! The authority on disk. Keys are made once and kept; everything else is written from them, and only when it differs.
 
 use crate::{Authority, CredentialError};
+use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -29,12 +30,28 @@ pub fn write(dir: &Path, port: u16, jetstream_store: &Path) -> Result<Paths, Cre
         control_plane: dir.join("control-plane.creds"),
         account_key: dir.join("account.nk"),
     };
-    put(&paths.config, &authority.server_config(port, jetstream_store)?)?;
-    put(&paths.trust, &authority.trust()?)?;
+    let revoked = revoked(dir)?;
+    put(&paths.config, &authority.server_config(port, jetstream_store, &revoked)?)?;
+    put(&paths.trust, &authority.trust(&revoked)?)?;
     if read(&paths.control_plane)?.is_none() {
         put(&paths.control_plane, &authority.account_key()?.control_plane()?.to_file_text())?;
     }
     Ok(paths)
+}
+
+/// Notes which users' keys the server must refuse from now on, these and no others: [`write()`] puts it into the configuration,
+/// which a running server reads again on SIGHUP.
+pub fn revoke(dir: &Path, keys: &BTreeSet<String>) -> Result<(), CredentialError> {
+    let lines: String = keys.iter().map(|key| format!("{key}\n")).collect();
+    put(&dir.join(REVOKED), &lines)
+}
+
+/// One public key a line.
+const REVOKED: &str = "revoked";
+
+fn revoked(dir: &Path) -> Result<BTreeSet<String>, CredentialError> {
+    let lines = read(&dir.join(REVOKED))?.unwrap_or_default();
+    Ok(lines.lines().filter(|key| crate::check_user_key(key).is_ok()).map(str::to_owned).collect())
 }
 
 fn authority(dir: &Path) -> Result<Authority, CredentialError> {
@@ -64,7 +81,8 @@ fn put(path: &Path, text: &str) -> Result<(), CredentialError> {
     if read(path)?.as_deref() == Some(text) {
         return Ok(());
     }
-    let draft = path.with_extension("new");
+    // Of this process alone: another one may be writing the same.
+    let draft = path.with_extension(format!("new-{}", std::process::id()));
     let written = std::fs::OpenOptions::new()
         .write(true)
         .create(true)

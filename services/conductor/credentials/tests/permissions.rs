@@ -9,9 +9,17 @@ use strata_events::HostName;
 use strata_lab::PrivateNats;
 
 async fn as_host(server: &PrivateNats, account: &AccountKey, host: &HostName) -> async_nats::Client {
-    let (seed, public) = new_host_key().unwrap();
-    let key = std::sync::Arc::new(nkeys_of(&seed));
-    async_nats::ConnectOptions::with_jwt(account.host(host, &public).unwrap(), move |nonce| {
+    with_key(server, account, host, &new_host_key().unwrap()).await.unwrap()
+}
+
+async fn with_key(
+    server: &PrivateNats,
+    account: &AccountKey,
+    host: &HostName,
+    (seed, public): &(String, String),
+) -> Result<async_nats::Client, async_nats::ConnectError> {
+    let key = std::sync::Arc::new(nkeys_of(seed));
+    async_nats::ConnectOptions::with_jwt(account.host(host, public).unwrap(), move |nonce| {
         let key = key.clone();
         async move { key.sign(&nonce).map_err(async_nats::AuthError::new) }
     })
@@ -19,7 +27,34 @@ async fn as_host(server: &PrivateNats, account: &AccountKey, host: &HostName) ->
     .request_timeout(Some(Duration::from_secs(1)))
     .connect(server.url())
     .await
-    .unwrap()
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_put_out_at_once_and_let_in_no_more() {
+    let server = PrivateNats::start();
+    let account = server.account();
+    let hosts: [HostName; 2] = ["h1".into(), "h2".into()];
+    let keys = [new_host_key().unwrap(), new_host_key().unwrap()];
+    let (one, two) = (with_key(&server, &account, &hosts[0], &keys[0]).await.unwrap(), as_host(&server, &account, &hosts[1]).await);
+    one.flush().await.unwrap();
+
+    server.revoke(&[&keys[0].1]);
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while one.connection_state() == async_nats::connection::State::Connected {
+        assert!(std::time::Instant::now() < end, "it is still connected: {}", server.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(with_key(&server, &account, &hosts[0], &keys[0]).await.is_err(), "it was let in again");
+    assert_eq!(two.connection_state(), async_nats::connection::State::Connected, "another one was put out as well");
+    assert_eq!(two.statistics().connects.load(std::sync::atomic::Ordering::Relaxed), 1);
+    // The host joins again, with another key or with the same.
+    with_key(&server, &account, &hosts[0], &keys[1]).await.unwrap();
+    server.revoke(&[]);
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while with_key(&server, &account, &hosts[0], &keys[0]).await.is_err() {
+        assert!(std::time::Instant::now() < end, "it is not let in again: {}", server.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 fn nkeys_of(seed: &str) -> nkeys::KeyPair {
     nkeys::KeyPair::from_seed(seed).unwrap()

@@ -2,10 +2,11 @@
 //! nothing that the log doesn't: its store may be lost at any time.
 
 use crate::layout::{Layout, Settings};
-use crate::process;
+use crate::process::{self, Record};
 use anyhow::{Context, Result, anyhow, bail};
 use std::path::PathBuf;
 use std::time::Duration;
+use strata_writer::Conductor;
 use strata_writer::nats::Link;
 
 /// Where the keys, the server's configuration and the control plane's credentials are.
@@ -33,6 +34,49 @@ fn program() -> Option<PathBuf> {
 
 pub fn url(settings: &Settings) -> String {
     settings.nats_url.clone().unwrap_or_else(|| format!("nats://127.0.0.1:{}", settings.nats_port))
+}
+
+/// How often the configuration is compared when no host comes or goes: another process may have written an older one.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// Keeps out, for ever, whoever has the key of a host that is none any more: run by the conductor service.
+pub async fn keep_out(layout: &Layout, settings: &Settings, conductor: &Conductor) -> Result<()> {
+    let mut positions = conductor.watch();
+    // What an earlier run wrote is known to a server that was started since; what it missed is found by the comparison.
+    let mut known = None;
+    loop {
+        positions.borrow_and_update();
+        let cloud = conductor.latest();
+        if known.as_ref() != Some(cloud.hosts.revoked()) {
+            let revoked = cloud.hosts.revoked();
+            strata_credentials::revoke(&layout.secrets().join("nats"), &revoked.iter().cloned().collect())?;
+            known = Some(revoked.clone());
+        }
+        if bring_up_to_date(layout, settings)? {
+            match (&settings.nats_url, Record::read(layout, "nats")) {
+                (None, Some(server)) => server.signal(libc::SIGHUP),
+                _ => tracing::warn!("who may use NATS has changed: its server must be given the new trust.conf, and read it (SIGHUP)"),
+            }
+        }
+        let changed = async {
+            loop {
+                positions.changed().await?;
+                if known.as_ref() != Some(conductor.latest().hosts.revoked()) {
+                    return Ok::<_, anyhow::Error>(());
+                }
+            }
+        };
+        // The writer's end is told elsewhere.
+        let _ = tokio::time::timeout(LOOK, changed).await;
+    }
+}
+
+/// Writes the configuration; whether it was another one before.
+fn bring_up_to_date(layout: &Layout, settings: &Settings) -> Result<bool> {
+    let file = layout.secrets().join("nats/nats-server.conf");
+    let before = std::fs::read(&file).unwrap_or_default();
+    let config = paths(layout, settings)?.config;
+    Ok(std::fs::read(config)? != before)
 }
 
 /// The key that admits hosts.
