@@ -151,6 +151,13 @@ pub enum ConsoleAnswer {
 /// The longest text in a [`ConsoleAnswer`], in bytes: a NATS message holds 1 MiB, and control characters grow sixfold in JSON.
 pub const CONSOLE_BYTES: usize = 150 << 10;
 
+/// What a worker answers on `ask.<host>.condition.<role>`: whether it can do its work now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// What keeps it from working, in the operator's words.
+    pub trouble: Option<String>,
+}
+
 /// The subject on which a host is asked something: `ask.<host>.<what>`.
 pub fn ask(host: &HostName, what: &str) -> String {
     format!("ask.{host}.{what}")

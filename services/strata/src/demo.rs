@@ -75,6 +75,10 @@ impl Client {
 pub async fn run(layout: Layout, options: Options) -> Result<()> {
     let settings = layout.settings()?;
     let begun = Instant::now();
+    if !settings.hypervisor {
+        out!("this cloud has no hypervisor: no server is booted.");
+        return Ok(());
+    }
     let demo = Client::login(&layout, &settings, "demo").await?;
     if demo.first(&format!("/compute/v2.1/servers?name=^{SERVER}$"), "servers").await?.is_some() {
         out!("server {SERVER} is there already: changes nothing.");

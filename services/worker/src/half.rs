@@ -47,6 +47,10 @@ pub trait Half: Send + Sync {
     fn settle<'a>(&'a self, item: &'a Item, lease: &'a (dyn Fn() -> bool + Send + Sync)) -> BoxFuture<'a, Looked>;
     /// Returns when a thing may have changed by itself; none says that all may have.
     fn changed(&self) -> BoxFuture<'_, Option<Thing>>;
+    /// What keeps it from doing its work just now.
+    fn trouble(&self) -> BoxFuture<'_, Option<String>> {
+        futures_util::future::ready(None).boxed()
+    }
     /// What the host has, where this half knows.
     fn inventory(&self) -> BoxFuture<'_, Option<Inventory>>;
 }
@@ -77,6 +81,9 @@ impl<H: Hypervisor> Half for Compute<H> {
     fn changed(&self) -> BoxFuture<'_, Option<Thing>> {
         self.hypervisor().changed().map(|id| id.map(Thing::Instance)).boxed()
     }
+    fn trouble(&self) -> BoxFuture<'_, Option<String>> {
+        self.hypervisor().list().map(|found| found.err().map(|e| e.to_string())).boxed()
+    }
     fn inventory(&self) -> BoxFuture<'_, Option<Inventory>> {
         self.hypervisor().inventory().map(Result::ok).boxed()
     }
@@ -100,6 +107,9 @@ impl<D: Dataplane> Half for Network<D> {
     }
     fn changed(&self) -> BoxFuture<'_, Option<Thing>> {
         self.dataplane().changed().map(|id| id.map(Thing::Port)).boxed()
+    }
+    fn trouble(&self) -> BoxFuture<'_, Option<String>> {
+        self.dataplane().list().map(|found| found.err().map(|e| e.to_string())).boxed()
     }
     fn inventory(&self) -> BoxFuture<'_, Option<Inventory>> {
         futures_util::future::ready(None).boxed()

@@ -94,7 +94,7 @@ pub async fn run_worker(
         () = plans::follow(link, &options, changes) => {}
         () = reports::deliver(link, &reports) => {}
         () = lease::keep(link, &lease) => {}
-        () = asks::answer(link, console) => {}
-        () = drive::drive(halves, &options, plan, &reports, &lease) => {}
+        () = asks::answer(link, console, &halves) => {}
+        () = drive::drive(halves.clone(), &options, plan, &reports, &lease) => {}
     }
 }

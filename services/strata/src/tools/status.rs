@@ -3,17 +3,22 @@
 use super::{Tool, line};
 use crate::layout::Layout;
 use crate::process;
+use crate::supervise::nats;
 use anyhow::Result;
+use futures_util::future::join_all;
 use serde_json::{Map, Value};
-use std::time::{SystemTime, UNIX_EPOCH};
-use strata_events::Timestamp;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use strata_events::{HostName, Timestamp};
 use strata_log::ReplicaSeen;
 use strata_projections::Cloud;
 use strata_projections::cloud::instance::{Instance, State, Task};
 use strata_projections::cloud::port::Plug;
+use strata_projections::report::{Condition, Role, ask};
 
 /// A replica that has said nothing for so long is shown as silent.
 const SILENT_MILLIS: i64 = 15_000;
+/// How long a worker has to say how it is.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Of the things that are not converged, so many are shown one by one.
 const SHOWN: usize = 50;
 
@@ -43,8 +48,10 @@ pub async fn run(layout: Layout) -> Result<()> {
     }
     projections(&tool, head.position).await?;
     hosts(&cloud);
+    let conditions = conditions(&tool, &cloud).await;
     let now = Timestamp(SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros().try_into()?);
-    let open = open_ends(&cloud, now);
+    let mut open = conditions;
+    open.extend(open_ends(&cloud, now));
     if open.is_empty() {
         out!("converged   everything is as it should be");
         return Ok(());
@@ -119,6 +126,36 @@ fn hosts(cloud: &Cloud) {
     if cloud.hosts.len() > SHOWN {
         out!("  and {} more", cloud.hosts.len() - SHOWN);
     }
+}
+
+/// What the workers of hosts that are up say keeps them from their work; those that say nothing, too.
+async fn conditions(tool: &Tool, cloud: &Cloud) -> Vec<String> {
+    let client = match nats::connect(&tool.layout, &tool.settings).await {
+        Ok(client) => client,
+        Err(e) => return vec![format!("NATS: {e:#}; hosts get no plans and can't report until it is back")],
+    };
+    let hosts: Vec<&HostName> = cloud.hosts.values().filter(|h| h.up).map(|h| &h.name).take(SHOWN).collect();
+    let asked = hosts.into_iter().map(async |host| {
+        let [compute, network, all] = Role::ALL.map(|role| condition(&client, host, role));
+        let (compute, network, all) = tokio::join!(compute, network, all);
+        match (compute, network, all) {
+            (None, None, Some(all)) => vec![(Role::All, all.trouble)],
+            (compute, network, _) => [(Role::Compute, compute), (Role::Network, network)]
+                .map(|(role, said)| (role, said.map_or_else(|| Some("does not answer".into()), |c| c.trouble)))
+                .into(),
+        }
+        .into_iter()
+        .filter_map(|(role, trouble)| Some(format!("host {host}: its {role} worker: {}", trouble?)))
+        .collect::<Vec<_>>()
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// What one worker says; none: there is no such worker, or it does not answer.
+async fn condition(client: &async_nats::Client, host: &HostName, role: Role) -> Option<Condition> {
+    let asked = client.request(ask(host, &format!("condition.{role}")), "".into());
+    let answer = tokio::time::timeout(PATIENCE, asked).await.ok()?.ok()?;
+    serde_json::from_slice(&answer.payload).ok()
 }
 
 /// What is not as it should be, in words.
