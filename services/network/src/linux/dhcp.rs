@@ -174,3 +174,7 @@ fn is_option(name: &str) -> bool {
 fn is_value(value: &str) -> bool {
     value.len() <= 255 && !value.chars().any(char::is_control) && !value.contains('"')
 }
+
+#[cfg(test)]
+#[path = "dhcp_tests.rs"]
+mod tests;

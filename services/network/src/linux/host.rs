@@ -37,8 +37,6 @@ impl Drop for Network {
 struct Reality {
     links: Links,
     inside: BTreeMap<NetworkId, Inside>,
-    /// The packet filter holds what the ports want.
-    rules: bool,
 }
 
 /// See the module.
@@ -53,6 +51,8 @@ pub(super) struct Host {
     pub groups: BTreeMap<SecurityGroupId, Vec<IpNet>>,
     pub networks: BTreeMap<NetworkId, Network>,
     rules: RulesState,
+    /// How the packet filter lists its rules, if nothing has changed since it was asked.
+    listed: Option<String>,
     /// Grows with every wish; `flushed` is the last that packet filter and dnsmasq know of.
     wish: u64,
     flushed: u64,
@@ -86,6 +86,7 @@ impl Host {
             groups: stored.groups,
             networks,
             rules: stored.rules,
+            listed: None,
             wish: 0,
             flushed: 0,
             dirty: BTreeSet::new(),
@@ -97,6 +98,12 @@ impl Host {
     /// What is known may be out of date.
     pub fn doubt(&mut self) {
         self.reality = None;
+        self.listed = None;
+    }
+
+    /// Whether ports, packet filter and dnsmasq are just being brought to what was wished.
+    pub fn is_busy(&self) -> bool {
+        self.flushed < self.wish
     }
 
     /// What is known of a network: what the port says that knows most.
@@ -131,20 +138,23 @@ impl Host {
                 network.dnsmasq = process::running(&directory).into_iter().next();
             }
         }
-        let text = digest(self.ruleset().as_bytes());
-        let rules = self.rules.text == text && self.rules.listing == self.listing().await?;
-        self.reality = Some(Reality { links, inside, rules });
+        self.listing().await?;
+        self.reality = Some(Reality { links, inside });
         Ok(())
     }
 
-    async fn listing(&self) -> Outcome<String> {
+    async fn listing(&mut self) -> Outcome<String> {
+        if let Some(listed) = &self.listed {
+            return Ok(listed.clone());
+        }
         let table = rules::table(&self.config.tag);
-        let listed = blocking(move || {
-            let mut all = process::list_table("bridge", &table)?;
-            all.extend(process::list_table("inet", &table)?);
-            Ok(all)
-        });
-        Ok(digest(&listed.await?))
+        let listed = digest(&blocking(move || process::list_tables(&table)).await?);
+        Ok(self.listed.insert(listed).clone())
+    }
+
+    /// Whether the packet filter holds what the ports want.
+    fn is_filtered(&self) -> bool {
+        self.listed.as_ref() == Some(&self.rules.listing) && self.rules.text == digest(self.ruleset().as_bytes())
     }
 
     async fn look_inside(&mut self, id: &NetworkId) -> Outcome<Inside> {
@@ -197,7 +207,7 @@ impl Host {
             let (Some(view), Some(inside)) = (self.view(network), reality.inside.get(network)) else { return false };
             nothing(wanted::network(network, view, &reality.links, inside)) && nothing(wanted::port(id, &port.plug, &reality.links, true))
         };
-        port.done && reality.rules && devices() && self.is_served(network)
+        port.done && devices() && self.is_filtered() && self.is_served(network)
     }
 
     pub async fn find(&mut self, id: &PortId) -> Outcome<Found> {
@@ -334,20 +344,19 @@ impl Host {
     async fn filter(&mut self) -> Outcome<()> {
         let text = self.ruleset();
         let wanted = digest(text.as_bytes());
-        if wanted == self.rules.text && self.rules.listing == self.listing().await? {
-            if let Some(reality) = &mut self.reality {
-                reality.rules = true;
-            }
+        let listed = self.listing().await?;
+        if wanted == self.rules.text && self.rules.listing == listed {
             return Ok(());
         }
         let changes = self.changes.clone();
+        self.listed = None;
         blocking(move || process::load_rules(&text, &changes)).await?;
-        self.rules = RulesState { text: wanted, listing: self.listing().await? };
-        self.state.put_rules(&self.rules)?;
-        if let Some(reality) = &mut self.reality {
-            reality.rules = true;
+        let listing = self.listing().await?;
+        if listing == digest(b"") && !self.ports.is_empty() {
+            return Err(DataplaneError::Unavailable("the packet filter's rules were loaded and are not there".into()));
         }
-        Ok(())
+        self.rules = RulesState { text: wanted, listing };
+        self.state.put_rules(&self.rules)
     }
 
     /// Brings a network's dnsmasq to what the ports here need.

@@ -11,6 +11,9 @@ mod process;
 mod rules;
 mod state;
 mod tap;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod testing;
 mod wanted;
 mod watch;
 
@@ -129,6 +132,9 @@ async fn observe(host: Arc<Mutex<Host>>, stir: Arc<Notify>, damaged: Arc<Damaged
         }
         let mut host = host.lock().await;
         host.doubt();
+        if host.is_busy() {
+            continue; // what is being changed is not damage; it stirs again when it is done
+        }
         if std::mem::take(&mut first)
             && let Err(why) = host.without_unnamed()
         {

@@ -48,10 +48,20 @@ pub fn load_rules(text: &str, changes: &Changes) -> Result<(), DataplaneError> {
     }
 }
 
-/// A table as the kernel has it; empty if it hasn't. Blocks.
-pub fn list_table(family: &str, table: &str) -> Result<Vec<u8>, DataplaneError> {
-    let done = command("nft").args(["-s", "list", "table", family, table]).output().map_err(|e| not_run("nft", "nftables", &e))?;
-    Ok(if done.status.success() { done.stdout } else { vec![] })
+/// Both tables of a cloud as the kernel has them. One that is missing is no text, and a kernel that can't be asked an error.
+/// Blocks.
+pub fn list_tables(table: &str) -> Result<Vec<u8>, DataplaneError> {
+    let mut all = vec![];
+    // One after the other: asked for both at once, nft 1.0.6 finds neither.
+    for family in ["bridge", "inet"] {
+        let done = command("nft").args(["-s", "list", "table", family, table]).output().map_err(|e| not_run("nft", "nftables", &e))?;
+        let missing = String::from_utf8_lossy(&done.stderr).contains("No such file");
+        if !done.status.success() && !missing {
+            return Err(DataplaneError::Unavailable(format!("the packet filter can't be listed: {}", last_words(&done.stderr))));
+        }
+        all.extend(done.stdout);
+    }
+    Ok(all)
 }
 
 /// The first argument of every dnsmasq that serves from a configuration in this directory.

@@ -308,3 +308,7 @@ fn protocol_number(name: &str, v4: bool) -> Option<u8> {
         },
     })
 }
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

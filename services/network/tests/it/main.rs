@@ -225,3 +225,72 @@ fn many_ports_at_once_and_overlapping_networks() {
         assert!(nothing_left(&lab));
     });
 }
+
+#[test]
+fn a_guest_gives_itself_the_address_of_a_slaac_subnet_and_is_told_of_no_router() {
+    on_a_host("slaac", |lab| async move {
+        let dataplane = lab.open();
+        let mut six = plug(1, 11);
+        let id = strata_events::SubnetId(uuid::Uuid::from_u128(0x60));
+        let slaac = Some("slaac".to_owned());
+        six.subnets.push(strata_projections::plan::subnet::PlannedSubnet {
+            id,
+            cidr: "fd00:5::/64".parse().unwrap(),
+            gateway: None,
+            dns_nameservers: vec![],
+            ipv6_address_mode: slaac.clone(),
+            ipv6_ra_mode: slaac,
+            ..six.subnets[0].clone()
+        });
+        let fixed = |ip: &str| strata_events::port::FixedIp { subnet: id, ip: ip.parse().unwrap() };
+        six.dhcp.as_mut().unwrap().fixed_ips.push(fixed("fd00:5::f816:3eff:fe00:2"));
+        six.fixed_ips.push(fixed("fd00:5::f816:3eff:fe00:b"));
+        dataplane.plug(&port_id(11), &six).await.unwrap();
+        assert!(matches!(dataplane.find(&port_id(11)).await.unwrap(), Found::Whole(_)));
+        let guest = Guest::new(11);
+        until("the guest has its address", 20, || guest.run("ip -6 -o addr show dev eth0").contains("fd00:5::f816:3eff:fe00:b/64")).await;
+        assert_eq!(guest.run("ip -6 route show default"), "");
+        assert!(dhcp::lease(&guest, mac(11), Duration::from_secs(5)).is_some(), "and its IPv4 address as well");
+        dataplane.unplug(&port_id(11)).await.unwrap();
+        drop(guest);
+        assert!(nothing_left(&lab));
+    });
+}
+
+#[test]
+fn an_idle_worker_with_twenty_ports_costs_next_to_nothing() {
+    on_a_host("idle", |lab| async move {
+        let dataplane = lab.open();
+        let begun = std::time::Instant::now();
+        let before = spent();
+        for n in 11..31 {
+            dataplane.plug(&port_id(n), &plug(1, n)).await.unwrap();
+        }
+        eprintln!("20 ports, one after the other: {:?}, CPU {:?}", begun.elapsed(), spent() - before);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (begun, before, changes) = (std::time::Instant::now(), spent(), dataplane.changes());
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        let share = (spent() - before).as_secs_f64() / begun.elapsed().as_secs_f64();
+        eprintln!("idle: {:.2} % of a core", share * 100.0);
+        assert!(share < 0.01, "{:.2} % of a core", share * 100.0);
+        assert_eq!(dataplane.changes(), changes);
+    });
+}
+
+/// CPU time of this test's thread, and so of its runtime.
+#[allow(unsafe_code)]
+fn spent() -> Duration {
+    let mut used = [0; 2];
+    for (used, who) in used.iter_mut().zip([libc::RUSAGE_THREAD, libc::RUSAGE_CHILDREN]) {
+        // SAFETY: plain data, of the type that is asked for.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            libc::getrusage(who, &raw mut usage);
+            usage
+        };
+        let micros = |t: libc::timeval| t.tv_sec * 1_000_000 + t.tv_usec;
+        *used = micros(usage.ru_utime) + micros(usage.ru_stime);
+    }
+    // Children are the whole program's: only this test's count when it runs alone.
+    Duration::from_micros(if std::env::var_os("STRATA_ALONE").is_some() { used[0] + used[1] } else { used[0] } as u64)
+}
