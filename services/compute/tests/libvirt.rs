@@ -113,6 +113,7 @@ async fn guests_outlive_libvirt_and_worker_and_are_adopted_as_they_are() {
         settle(&Compute::new(host), &now).await;
     }
     let before = daemon.qemu(&now.id).expect("it runs");
+    assert!(!daemon.marked(&now.id), "it would be ended with the cloud");
     daemon.stop();
     let host = Arc::new(daemon.hypervisor("h1"));
     let refused = host.find(&now.id).await;
@@ -155,4 +156,41 @@ async fn a_libvirt_that_hangs_holds_up_nobody() {
     assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
     daemon.thaw();
     daemon.ready(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_host_cannot_do_is_said_in_words() {
+    let daemon = Daemon::start("words").await;
+    let host = Arc::new(daemon.hypervisor("h1"));
+    daemon.ready(&host).await;
+    let reason = async |plan: InstancePlan| {
+        let compute = Compute::new(host.clone());
+        let Some(Report::InstanceFailed { reason, .. }) = settle(&compute, &plan).await.report else { panic!("it can't work") };
+        assert!(compute.settle(&InstancePlan { wanted: Wanted::Absent, ..plan }, &|| true).await.gone);
+        assert_eq!(daemon.left(), Vec::<String>::new());
+        reason
+    };
+    let nic = strata_projections::plan::instance::Nic {
+        port: strata_events::PortId(uuid::Uuid::nil()),
+        network: strata_events::NetworkId(uuid::Uuid::nil()),
+        mac: "fa:16:3e:00:00:01".parse().expect("a MAC"),
+        mtu: 1450,
+        fixed_ips: vec![],
+        subnets: vec![],
+        dns_domain: String::new(),
+    };
+    let no_tap = reason(InstancePlan { nics: vec![nic], ..plan(1) }).await;
+    assert!(no_tap.contains("a network interface of it is missing"), "{no_tap}");
+    let mut large = daemon.image();
+    large.size = 1 << 20;
+    large.sha512 = "0".repeat(128);
+    let damaged = reason(InstancePlan { image: Some(large), ..plan(2) }).await;
+    assert!(damaged.contains("damaged"), "{damaged}");
+    let odd = strata_projections::plan::instance::PlannedImage { disk_format: "vmdk".into(), ..daemon.image() };
+    let refused = reason(InstancePlan { image: Some(odd), ..plan(3) }).await;
+    assert!(refused.contains("vmdk"), "{refused}");
+    // A disk of two MiB: the image fits nowhere, or its overlay.
+    daemon.fill_disk();
+    let full = reason(InstancePlan { image: Some(daemon.image()), ..plan(4) }).await;
+    assert!(full.contains("disk is full"), "{full}");
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use strata_compute::{Hypervisor, LibvirtHypervisor};
+use strata_compute::{Hypervisor, HypervisorError, LibvirtHypervisor};
 use strata_events::InstanceId;
 use strata_events::instance::Power;
 use strata_network::Dataplane;
@@ -17,6 +17,8 @@ use strata_worker::{Access, Role};
 
 /// How long a guest may take to shut down before its power is cut.
 const PATIENCE: Duration = Duration::from_secs(45);
+/// And how long libvirt may take to answer at all.
+const CONNECTING: Duration = Duration::from_secs(15);
 
 /// Asks every guest to shut down, and waits.
 pub fn shut_down(layout: &Layout) -> Result<()> {
@@ -25,6 +27,7 @@ pub fn shut_down(layout: &Layout) -> Result<()> {
         // It fetches nothing here: the connection is only what the hypervisor is opened with.
         let access = Arc::new(HostAccess(Access::connect(identity.clone(), Role::Compute).await?));
         let hypervisor = worker::hypervisor(layout, &settings, &identity, access)?;
+        hypervisor.connected(CONNECTING).await.map_err(|e| anyhow!("{e}"))?;
         let running: Vec<_> =
             hypervisor.list().await.map_err(|e| anyhow!("{e}"))?.into_iter().filter(|d| d.power == Power::Running).collect();
         if !running.is_empty() {
@@ -38,7 +41,10 @@ async fn shut(hypervisor: &LibvirtHypervisor, id: InstanceId) -> Result<()> {
     let begun = Instant::now();
     let failed = |e| anyhow!("guest {id}: {e}");
     while begun.elapsed() < PATIENCE {
-        hypervisor.shutdown(&id).await.map_err(failed)?;
+        match hypervisor.shutdown(&id).await {
+            Ok(()) | Err(HypervisorError::NotYet) => {}
+            Err(e) => return Err(failed(e)),
+        }
         if hypervisor.find(&id).await.map_err(failed)?.is_none_or(|d| d.power != Power::Running) {
             return Ok(());
         }
@@ -55,6 +61,7 @@ pub fn remove(layout: &Layout) -> Result<()> {
         if settings.libvirt_uri.is_some() {
             let access = Arc::new(HostAccess(Access::connect(identity.clone(), Role::Compute).await?));
             let hypervisor = worker::hypervisor(layout, &settings, &identity, access)?;
+            hypervisor.connected(CONNECTING).await.map_err(|e| anyhow!("{e}"))?;
             for domain in hypervisor.list().await.map_err(|e| anyhow!("{e}"))? {
                 hypervisor.destroy(&domain.id).await.map_err(|e| anyhow!("guest {}: {e}", domain.id))?;
             }

@@ -95,6 +95,10 @@ pub(crate) async fn drive(
             }
             _ = inventory_due.tick() => {
                 let now = join_all(halves.iter().map(|h| h.inventory())).await.into_iter().flatten().next();
+                if now.is_none() {
+                    // A hypervisor that was not there yet.
+                    inventory_due.reset_after(Duration::from_secs(5));
+                }
                 if now.is_some() && inventory != now {
                     reports.push(Report::Inventory { inventory: now.clone().unwrap_or_else(|| unreachable!("looked at just above")) });
                     inventory = now;

@@ -329,7 +329,8 @@ pub fn trouble(path: &Path, e: &std::io::Error) -> HypervisorError {
     }
 }
 
-fn full(detail: &str) -> HypervisorError {
+/// The disk is full; `detail` says for what.
+pub fn full(detail: &str) -> HypervisorError {
     HypervisorError::Failed(format!("The host's disk is full ({detail}). Try again later, or let the operator make room."))
 }
 

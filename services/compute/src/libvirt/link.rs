@@ -21,6 +21,8 @@ const QUEUE: usize = 256;
 const STACK: usize = 512 * 1024;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// Events tell what happened; should one ever be lost, this look finds it.
+const SLOW_LOOK: Duration = Duration::from_secs(300);
 /// After so many unanswered pings, so many seconds apart, libvirtd is taken to be hung.
 const PINGS: (i32, u32) = (5, 3);
 
@@ -114,6 +116,12 @@ impl Link {
         &self.shared.events
     }
 
+    /// Why there is no connection; none while there is one.
+    pub fn trouble(&self) -> Option<String> {
+        let state = lock(&self.shared.state);
+        (state.connection.is_none() || state.broken).then(|| state.trouble.clone())
+    }
+
     /// Runs `f` with the connection on a thread that may block. When `limit` passes it may still be done later.
     pub async fn call<T: Send + 'static>(
         &self,
@@ -183,7 +191,11 @@ fn keep(shared: &Arc<Shared>) {
                 shared.events.note_all();
                 tracing::info!(uri = shared.uri, "connected to libvirt");
                 while !state.broken && !state.ended {
-                    state = shared.turned.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    let (woken, waited) = shared.turned.wait_timeout(state, SLOW_LOOK).unwrap_or_else(PoisonError::into_inner);
+                    state = woken;
+                    if waited.timed_out() {
+                        shared.events.note_all();
+                    }
                 }
                 let (old, ended) = (state.connection.take(), state.ended);
                 drop(state);

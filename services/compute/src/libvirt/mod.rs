@@ -7,6 +7,7 @@
 //! **Invariants: each call may be repeated and may be cut off between any two effects; looking changes nothing (a counter,
 //! [`LibvirtHypervisor::changes`], lets a test prove it).**
 
+mod acts;
 mod console;
 mod disks;
 mod domain;
@@ -22,7 +23,7 @@ pub use images::{FetchError, ImageSource};
 pub use kvm::VirtType;
 pub use xml::{Accelerator, tap};
 
-use crate::{Applied, Domain, Hypervisor, HypervisorError};
+use crate::HypervisorError;
 use domain::Found;
 use home::Home;
 use images::{Images, trouble};
@@ -34,21 +35,17 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use strata_events::host::Inventory;
 use strata_events::instance::Power;
 use strata_events::{HostName, InstanceId, SecretId};
 use strata_projections::plan::instance::InstancePlan;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 use virt::connect::Connect;
-use xml::Surroundings;
 
 /// What libvirt answers at once.
 const QUICK: Duration = Duration::from_secs(15);
-/// What starts or ends a QEMU process.
-const SLOW: Duration = Duration::from_secs(60);
-/// Saving or restoring a guest's memory.
-const MEMORY: Duration = Duration::from_secs(600);
+/// How long a missing tap is waited for.
+const REPLUG: Duration = Duration::from_secs(20);
 /// A guest may not have listened the first time.
 const PRESS_AGAIN: Duration = Duration::from_secs(10);
 
@@ -98,6 +95,8 @@ pub struct LibvirtHypervisor {
     accelerator: OnceCell<Accelerator>,
     /// Guests that were asked to shut down: when first, and when last.
     asked: Mutex<HashMap<InstanceId, (Instant, Instant)>>,
+    /// Guests that could not start because a NIC of theirs was missing: since when.
+    unplugged: Mutex<HashMap<InstanceId, Instant>>,
     changes: AtomicU64,
     /// For tests: after so many changes this worker is as good as dead.
     fuse: AtomicU64,
@@ -124,6 +123,7 @@ impl LibvirtHypervisor {
             config,
             accelerator: OnceCell::new(),
             asked: Mutex::default(),
+            unplugged: Mutex::default(),
             changes: AtomicU64::new(0),
             fuse: AtomicU64::new(u64::MAX),
             upkeep,
@@ -133,6 +133,23 @@ impl LibvirtHypervisor {
     /// How often something was changed, at libvirt or in the files.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
+    }
+
+    /// Waits until libvirt answers, so long at most.
+    pub async fn connected(&self, limit: Duration) -> Result<(), HypervisorError> {
+        let until = Instant::now() + limit;
+        loop {
+            match self.link.call(limit, |connect| connect.is_alive()).await {
+                Ok(_) => return Ok(()),
+                Err(e) if Instant::now() >= until => return Err(e),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// Why libvirt can't be asked now; none while all is well.
+    pub fn trouble(&self) -> Option<String> {
+        self.link.trouble()
     }
 
     /// The end of a guest's console log.
@@ -206,6 +223,26 @@ impl LibvirtHypervisor {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
+    /// What a start that failed means.
+    async fn not_started(&self, id: &InstanceId, home: &Home, why: String) -> HypervisorError {
+        if why.contains("managed='no'") {
+            // Somebody took a tap away: the network worker notices and makes it again.
+            let mut unplugged = self.unplugged.lock().unwrap_or_else(PoisonError::into_inner);
+            if unplugged.entry(*id).or_insert_with(Instant::now).elapsed() < self.config.shutdown_limit.min(REPLUG) {
+                return HypervisorError::NotYet;
+            }
+            unplugged.remove(id);
+            return HypervisorError::Failed("The server can't be started: a network interface of it is missing on its host.".into());
+        }
+        // If its image was damaged since it was last read, the next start finds it sound.
+        if let Some(image) = home.base().filter(|_| ["image", "disk", "backing"].iter().any(|word| why.contains(word)))
+            && let Err(e) = self.images.base(&image, true).await
+        {
+            return e;
+        }
+        HypervisorError::Failed(format!("The server can't be started on its host: {why}"))
+    }
+
     /// Asks the guest to shut down: whether it still may take its time.
     async fn press(&self, id: &InstanceId) -> Result<bool, HypervisorError> {
         let now = Instant::now();
@@ -248,238 +285,6 @@ impl LibvirtHypervisor {
         };
         let files = self.config.documents.files(plan, user_data.as_deref());
         disks::config_drive(home, &files).await
-    }
-}
-
-impl Hypervisor for LibvirtHypervisor {
-    async fn list(&self) -> Result<Vec<Domain>, HypervisorError> {
-        let host = self.config.host.clone();
-        let known = self.link.call(QUICK, move |connect| {
-            let mut ours = vec![];
-            for domain in connect.list_all_domains(0)? {
-                if domain::owner(&domain)?.is_some_and(|o| o.host == host.0) {
-                    ours.push(InstanceId(domain.get_uuid()?));
-                }
-            }
-            Ok(ours)
-        });
-        let mut ids = known.await?;
-        let kept = home::all(&self.instances).map_err(|e| trouble(&self.instances, &e))?;
-        ids.extend(kept.into_iter().filter(|id| self.kept(id).is_ok_and(|o| o.is_some())));
-        ids.sort();
-        ids.dedup();
-        let mut domains = vec![];
-        for id in ids {
-            domains.extend(self.find(&id).await?);
-        }
-        Ok(domains)
-    }
-
-    async fn find(&self, id: &InstanceId) -> Result<Option<Domain>, HypervisorError> {
-        let home = self.home(id);
-        let here = self.kept(id)?;
-        let there = self.on(id, QUICK, |_, domain| {
-            let Some(domain) = domain else { return Ok(None) };
-            Ok(domain::owner(&domain)?.zip(Some(domain::power(&domain)?)))
-        });
-        // What libvirt has decides which generation runs; without it the instance is stopped, and can be put back.
-        let (generation, power) = match (there.await?, here) {
-            (Some((owner, power)), _) => (owner.generation, power),
-            (None, Some(owner)) => (owner.generation, Power::Stopped),
-            (None, None) => return Ok(None),
-        };
-        Ok(Some(Domain { id: *id, generation, power, applied: home.applied() }))
-    }
-
-    async fn define(&self, plan: &InstancePlan) -> Result<(), HypervisorError> {
-        let home = self.home(&plan.id);
-        if self.kept(&plan.id)?.is_some_and(|o| o.generation == plan.generation) {
-            return Ok(());
-        }
-        let base = match &plan.image {
-            Some(image) => Some(self.images.base(image, false).await?),
-            None => None,
-        };
-        // Too small a flavor is said before anything is made.
-        disks::root_size(plan.size.disk, base.as_ref())?;
-        self.effect()?;
-        home.begin().map_err(|e| trouble(home.path(), &e))?;
-        self.effect()?;
-        let mut disks = match disks::make(plan, &home, base.as_ref()).await {
-            // Perhaps it can't be read because it was damaged since: it is read in full, and made again.
-            Err(HypervisorError::Failed(_)) if let Some(image) = &plan.image => {
-                let base = self.images.base(image, true).await?;
-                home.begin().map_err(|e| trouble(home.path(), &e))?;
-                disks::make(plan, &home, Some(&base)).await?
-            }
-            other => other?,
-        };
-        if plan.config_drive {
-            self.effect()?;
-            disks.push(self.config_drive(plan, &home).await?);
-        }
-        let around = Surroundings {
-            host: &self.config.host,
-            accelerator: self.accelerator().await,
-            console_log: &home.console_log(),
-            disks: &disks,
-        };
-        let text = xml::domain(plan, &around);
-        if let Some(image) = plan.image.clone() {
-            self.effect()?;
-            let at = home.clone();
-            blocking(move || at.note_base(&image)).await?.map_err(|e| trouble(home.path(), &e))?;
-        }
-        self.effect()?;
-        let (at, kept) = (home.clone(), text.clone());
-        blocking(move || at.define(&kept)).await?.map_err(|e| trouble(home.path(), &e))?;
-        self.effect()?;
-        // An older definition of the same id is replaced.
-        self.on(&plan.id, QUICK, move |connect, _| virt::domain::Domain::define_xml(connect, &text).map(|_| ())).await
-    }
-
-    async fn start(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.forget_asking(id);
-        let home = self.home(id);
-        if self.power(id).await? == Some(Power::Running) {
-            return Ok(());
-        }
-        self.base_is_there(&home).await?;
-        let text = home.defined().map_err(|e| trouble(home.path(), &e))?;
-        self.effect()?;
-        let started = self.on(id, SLOW, move |connect, domain| match (domain, text) {
-            (Some(domain), _) => domain::start(&domain).map(Some),
-            // Somebody undefined it.
-            (None, Some(text)) => domain::start(&virt::domain::Domain::define_xml(connect, &text)?).map(Some),
-            (None, None) => Ok(None),
-        });
-        let started = match started.await {
-            Err(HypervisorError::Failed(why)) => {
-                // If its image was damaged since it was last read, the next start finds it sound.
-                if let Some(image) = home.base().filter(|_| ["image", "disk", "backing"].iter().any(|word| why.contains(word))) {
-                    self.images.base(&image, true).await?;
-                }
-                return Err(HypervisorError::Failed(format!("The server can't be started on its host: {why}")));
-            }
-            other => other?,
-        };
-        started.ok_or_else(|| HypervisorError::Failed("Nothing of the server is left on its host.".into()))
-    }
-
-    async fn shutdown(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        if !matches!(self.power(id).await?, Some(Power::Running)) {
-            self.forget_asking(id);
-            return Ok(());
-        }
-        if self.press(id).await? {
-            // Its end wakes whoever looks again.
-            return Err(HypervisorError::NotYet);
-        }
-        tracing::info!(instance = %id, "did not shut down in time; it is powered off");
-        self.forget_asking(id);
-        self.change(id, SLOW, domain::destroy).await
-    }
-
-    async fn power_off(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.forget_asking(id);
-        match self.power(id).await? {
-            Some(Power::Running | Power::Paused) => self.change(id, SLOW, domain::destroy).await,
-            Some(Power::Suspended) => self.change(id, QUICK, |d| d.managed_save_remove(0).map(|_| ())).await,
-            Some(Power::Stopped | Power::Crashed) | None => Ok(()),
-        }
-    }
-
-    async fn reboot(&self, id: &InstanceId, hard: bool) -> Result<(), HypervisorError> {
-        // Stopped by itself, it is found stopped with a reboot to do, and is started.
-        if !hard && self.power(id).await? == Some(Power::Running) && self.press(id).await? {
-            return Err(HypervisorError::NotYet);
-        }
-        self.power_off(id).await?;
-        self.start(id).await
-    }
-
-    async fn pause(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.change(id, SLOW, |d| {
-            let paused = || Ok(domain::power(d)? == Power::Paused);
-            if paused()? { Ok(()) } else { domain::settled(d.suspend(), paused) }
-        })
-        .await
-    }
-
-    async fn unpause(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.change(id, SLOW, |d| {
-            let runs = || Ok(domain::power(d)? == Power::Running);
-            if runs()? { Ok(()) } else { domain::settled(d.resume(), runs) }
-        })
-        .await
-    }
-
-    async fn suspend(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.change(id, MEMORY, |d| {
-            let saved = || Ok(domain::power(d)? == Power::Suspended);
-            if saved()? { Ok(()) } else { domain::settled(d.managed_save(0), saved) }
-        })
-        .await
-    }
-
-    async fn resume(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.base_is_there(&self.home(id)).await?;
-        self.change(id, MEMORY, domain::start).await
-    }
-
-    async fn mark(&self, id: &InstanceId, applied: Applied) -> Result<(), HypervisorError> {
-        self.forget_asking(id);
-        let home = self.home(id);
-        if home.applied() == Some(applied) {
-            return Ok(());
-        }
-        self.effect()?;
-        let at = home.clone();
-        blocking(move || at.apply(applied)).await?.map_err(|e| trouble(home.path(), &e))
-    }
-
-    async fn destroy(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.forget_asking(id);
-        let known = self.on(id, QUICK, |_, domain| domain.map(|d| domain::active(&d)).transpose()).await?;
-        if known == Some(true) {
-            self.effect()?;
-            self.on(id, SLOW, |_, domain| domain.map_or(Ok(()), |d| domain::destroy(&d))).await?;
-        }
-        if known.is_some() {
-            self.effect()?;
-            self.on(id, QUICK, |_, domain| domain.map_or(Ok(()), |d| domain::remove(&d))).await?;
-        }
-        let home = self.home(id);
-        if !home.exists() {
-            return Ok(());
-        }
-        self.effect()?;
-        // QEMU's messages, which a private libvirt keeps beside us.
-        let messages = self.config.state_dir.join(format!("libvirt/log/qemu/instance-{id}.log"));
-        let at = home.clone();
-        let removed = move || {
-            let _ = std::fs::remove_file(messages);
-            at.remove()
-        };
-        blocking(removed).await?.map_err(|e| trouble(home.path(), &e))
-    }
-
-    async fn inventory(&self) -> Result<Inventory, HypervisorError> {
-        let (node, version) = self.link.call(QUICK, |connect| Ok((connect.get_node_info()?, connect.get_hyp_version()?))).await?;
-        let disk = images::file_system(&self.instances).map_err(|e| trouble(&self.instances, &e))?;
-        Ok(Inventory {
-            vcpus: node.cpus,
-            memory: node.memory / 1024,
-            disk: disk.f_blocks.saturating_mul(disk.f_frsize) >> 30,
-            hypervisor_type: "QEMU".into(),
-            hypervisor_version: version.into(),
-            cpu_arch: node.model,
-            host_ip: self.config.host_ip.clone(),
-        })
-    }
-
-    async fn changed(&self) -> Option<InstanceId> {
-        self.link.events().next().await
     }
 }
 

@@ -30,6 +30,9 @@ pub async fn run(program: &str, arguments: &[&OsStr]) -> Result<(), HypervisorEr
         return Ok(());
     }
     let mut complaint = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
+    if complaint.contains("No space left on device") || complaint.contains("Disk quota exceeded") {
+        return Err(super::images::full(program));
+    }
     complaint.truncate(complaint.floor_char_boundary(COMPLAINT));
     Err(HypervisorError::Failed(format!("{program} failed on the host ({}): {complaint}", output.status)))
 }

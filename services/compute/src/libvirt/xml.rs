@@ -34,10 +34,41 @@ pub struct Disk {
 /// What else the text depends on.
 #[derive(Debug, Clone)]
 pub struct Surroundings<'a> {
+    pub buses: Buses,
     pub host: &'a HostName,
     pub accelerator: Accelerator,
     pub console_log: &'a Path,
     pub disks: &'a [Disk],
+}
+
+/// How disks and NICs are plugged in, as the image's properties ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buses {
+    disk: &'static str,
+    nic: &'static str,
+}
+
+impl Buses {
+    /// Of hw_disk_bus and hw_vif_model. What this machine type can't do is said in words.
+    pub fn of(plan: &InstancePlan) -> Result<Self, String> {
+        let wish = |name: &str| plan.image.as_ref().and_then(|i| i.properties.get(name)).and_then(|v| v.as_str());
+        let one_of = |name: &str, known: &[&'static str]| match wish(name) {
+            None => Ok(known[0]),
+            Some(wished) => known
+                .iter()
+                .copied()
+                .find(|k| *k == wished)
+                .ok_or_else(|| format!("The image's property {name}={wished} is not supported here; use one of {}.", known.join(", "))),
+        };
+        Ok(Self {
+            disk: one_of("hw_disk_bus", &["virtio", "sata", "scsi"])?,
+            nic: one_of("hw_vif_model", &["virtio", "e1000e", "e1000", "rtl8139"])?,
+        })
+    }
+    /// What the guest calls its first disk, without the letter.
+    fn prefix(self) -> &'static str {
+        if self.disk == "virtio" { "vd" } else { "sd" }
+    }
 }
 
 /// The name that libvirt and `virsh` show.
@@ -72,13 +103,13 @@ pub fn domain(plan: &InstancePlan, around: &Surroundings<'_>) -> String {
     x.open("devices");
     controllers(&mut x, plan, around);
     for (n, disk) in around.disks.iter().enumerate() {
-        drive(&mut x, n, disk);
+        drive(&mut x, n, disk, around.buses);
     }
     for nic in &plan.nics {
         x.open("interface type='ethernet'");
         x.line(format_args!("<mac address='{}'/>", escape(&nic.mac.to_string())));
         x.line(format_args!("<target dev='{}' managed='no'/>", tap(&nic.port)));
-        x.line(format_args!("<model type='virtio'/>"));
+        x.line(format_args!("<model type='{}'/>", around.buses.nic));
         x.line(format_args!("<mtu size='{}'/>", nic.mtu));
         x.line(format_args!("<rom enabled='no'/>"));
         x.close("interface");
@@ -140,13 +171,16 @@ fn system(x: &mut Text, plan: &InstancePlan, kvm: bool) {
 fn controllers(x: &mut Text, plan: &InstancePlan, around: &Surroundings<'_>) {
     x.line(format_args!("<controller type='usb' model='none'/>"));
     x.line(format_args!("<controller type='pci' index='0' model='pcie-root'/>"));
+    if around.buses.disk == "scsi" {
+        x.line(format_args!("<controller type='scsi' index='0' model='virtio-scsi'/>"));
+    }
     // One for each device (random numbers and balloon among them), and some for what is plugged in later.
     for _ in 0..around.disks.len() + plan.nics.len() + 2 + SPARE_PORTS {
         x.line(format_args!("<controller type='pci' model='pcie-root-port'/>"));
     }
 }
 
-fn drive(x: &mut Text, n: usize, disk: &Disk) {
+fn drive(x: &mut Text, n: usize, disk: &Disk, buses: Buses) {
     // At most a root disk, an ephemeral one, swap and the config drive: one letter is enough.
     let letter = char::from(b'a' + (n % 26) as u8);
     x.open("disk type='file' device='disk'");
@@ -160,7 +194,7 @@ fn drive(x: &mut Text, n: usize, disk: &Disk) {
         x.line(format_args!("<backingStore/>"));
         x.close("backingStore");
     }
-    x.line(format_args!("<target dev='vd{letter}' bus='virtio'/>"));
+    x.line(format_args!("<target dev='{}{letter}' bus='{}'/>", buses.prefix(), buses.disk));
     if disk.read_only {
         x.line(format_args!("<readonly/>"));
     }
@@ -329,7 +363,8 @@ mod tests {
         let host = HostName("h1".into());
         let log = Path::new("/var/lib/strata/host/instances/i/console.log");
         let root = [disk("/var/lib/strata/host/instances/i/disk.qcow2", "qcow2", false)];
-        let mut around = Surroundings { host: &host, accelerator: Accelerator::Qemu, console_log: log, disks: &root };
+        let buses = Buses::of(&plan()).expect("the usual ones");
+        let mut around = Surroundings { buses, host: &host, accelerator: Accelerator::Qemu, console_log: log, disks: &root };
         let one = InstancePlan { nics: vec![nic(1)], ..plan() };
         snapshot("tcg.xml", &domain(&one, &around));
         around.accelerator = Accelerator::Kvm;
@@ -345,6 +380,35 @@ mod tests {
         large.size.vcpus = 4;
         large.size.ram = 4096;
         snapshot("large.xml", &domain(&large, &around));
+    }
+
+    #[test]
+    fn an_image_says_how_its_disks_and_nics_are_plugged_in() {
+        let with = |name: &str, value: &str| {
+            let mut plan = InstancePlan { nics: vec![nic(1)], ..plan() };
+            let properties = [(name.to_string(), value.into())].into_iter().collect();
+            plan.image = Some(strata_projections::plan::instance::PlannedImage {
+                id: strata_events::ImageId(Uuid::nil()),
+                disk_format: "raw".into(),
+                checksum: String::new(),
+                sha512: String::new(),
+                size: 0,
+                properties,
+            });
+            plan
+        };
+        let host = HostName("h1".into());
+        let root = [disk("/d/disk.qcow2", "qcow2", false)];
+        let text = |plan: &InstancePlan| {
+            let buses = Buses::of(plan)?;
+            let around = Surroundings { buses, host: &host, accelerator: Accelerator::Qemu, console_log: Path::new("/c"), disks: &root };
+            Ok::<_, String>(domain(plan, &around))
+        };
+        let scsi = text(&with("hw_disk_bus", "scsi")).expect("known");
+        assert!(scsi.contains("<target dev='sda' bus='scsi'/>") && scsi.contains("virtio-scsi"), "{scsi}");
+        assert!(text(&with("hw_vif_model", "e1000e")).expect("known").contains("<model type='e1000e'/>"));
+        let refused = text(&with("hw_vif_model", "x'/><evil>"));
+        assert!(refused.is_err_and(|why| why.contains("use one of virtio, e1000e")));
     }
 
     #[test]
@@ -377,7 +441,8 @@ mod tests {
         #[test]
         fn a_users_words_stay_text(name in any::<String>()) {
             let host = HostName("h1".into());
-            let around = Surroundings { host: &host, accelerator: Accelerator::Qemu, console_log: Path::new("/c"), disks: &[] };
+            let buses = Buses { disk: "virtio", nic: "virtio" };
+            let around = Surroundings { buses, host: &host, accelerator: Accelerator::Qemu, console_log: Path::new("/c"), disks: &[] };
             let text = domain(&InstancePlan { name, ..plan() }, &around);
             let tags = |t: &str| t.matches('<').count();
             prop_assert_eq!(tags(&text), tags(&domain(&plan(), &around)));

@@ -17,6 +17,8 @@ use uuid::Uuid;
 /// A raw image of a few zeros: it boots nowhere, which is all that is asked of it.
 const IMAGE: usize = 64 * 1024;
 
+const MARK: &str = "STRATA_PROCESS_OF";
+
 struct Zeros;
 impl ImageSource for Zeros {
     fn fetch<'a>(&'a self, image: &'a PlannedImage, into: &'a Path) -> Pin<Box<dyn Future<Output = Result<(), FetchError>> + Send + 'a>> {
@@ -105,6 +107,8 @@ impl Daemon {
         let log = std::fs::File::create(self.directory.join("libvirtd.out")).expect("a file");
         let child = Command::new("unshare")
             .args(["-m", "-n", "--propagation", "slave", "sh", "-c", &script])
+            // As the supervisor marks its processes; what carries the mark is ended with the cloud.
+            .env(MARK, "test")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
@@ -180,6 +184,12 @@ impl Daemon {
     pub fn qemu(&self, id: &InstanceId) -> Option<u32> {
         std::fs::read_to_string(self.pid_file(id)).ok()?.trim().parse().ok()
     }
+    /// Whether a guest would be taken for a process of the cloud.
+    pub fn marked(&self, id: &InstanceId) -> bool {
+        let pid = self.qemu(id).expect("it runs");
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).expect("it runs");
+        environment.split(|b| *b == 0).any(|v| v.starts_with(MARK.as_bytes()))
+    }
     pub fn kill_qemu(&self, id: &InstanceId) {
         signal(self.qemu(id).expect("it runs"), "KILL");
     }
@@ -193,6 +203,15 @@ impl Daemon {
         left.extend(names(&self.directory.join("run/qemu")).into_iter().filter(|n| n.starts_with("instance-")));
         left.extend(names(&self.directory.join("lib/qemu/save")));
         left
+    }
+
+    /// From now on the host has hardly any room.
+    pub fn fill_disk(&self) {
+        for part in ["images", "instances"] {
+            let at = self.directory.join("host").join(part);
+            let done = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(&at).status().expect("mount");
+            assert!(done.success(), "{}", at.display());
+        }
     }
 
     pub fn stop(&mut self) {
@@ -223,6 +242,9 @@ impl Drop for Daemon {
             if let Ok(pid) = pid.trim().parse() {
                 signal(pid, "KILL");
             }
+        }
+        for part in ["images", "instances"] {
+            let _ = Command::new("umount").arg("-q").arg(self.directory.join("host").join(part)).stderr(Stdio::null()).status();
         }
         if std::thread::panicking() {
             eprintln!("left for a look: {}", self.directory.display());

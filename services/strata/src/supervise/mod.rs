@@ -4,7 +4,6 @@
 //! death signal: if it is killed, they end too, and the next `strata up` begins from what is on disk.
 
 mod keeper;
-#[allow(dead_code, reason = "the compute worker is started by the next step")]
 pub mod libvirt;
 pub mod nats;
 pub mod postgres;
@@ -99,7 +98,10 @@ pub async fn run_host(layout: Layout, settings: Settings) -> Result<()> {
     sweep_leftovers(&layout);
     let mut keepers = vec![];
     let outcome = tokio::select! {
-        outcome = start_host(&layout, &settings, &mut keepers) => outcome,
+        outcome = async {
+            start_libvirt(&layout, &settings, &mut keepers)?;
+            start_host(&layout, &settings, &mut keepers).await
+        } => outcome,
         _ = terminate.recv() => bail_stopped(),
         _ = interrupt.recv() => bail_stopped(),
     };
@@ -117,13 +119,20 @@ pub async fn run_host(layout: Layout, settings: Settings) -> Result<()> {
 /// What makes a machine a host: libvirt, unless another was named, and the two workers.
 async fn start_host(layout: &Layout, settings: &Settings, keepers: &mut Vec<Keeper>) -> Result<()> {
     if settings.libvirt_uri.is_none() {
-        let (spec, chosen) = (layout.clone(), settings.clone());
-        keepers.push(Keeper::start(layout, "libvirt", libc::SIGTERM, move || libvirt::command(&spec, &chosen))?);
         step("starting libvirt", libvirt::ready(layout, settings)).await?;
     }
     for role in [Role::Network, Role::Compute] {
         let spec = layout.clone();
         keepers.push(Keeper::start(layout, role.as_str(), libc::SIGTERM, move || services::worker(&spec, role))?);
+    }
+    Ok(())
+}
+
+/// Begun before all else: the first time it takes seconds to find out what QEMU can do here.
+fn start_libvirt(layout: &Layout, settings: &Settings, keepers: &mut Vec<Keeper>) -> Result<()> {
+    if settings.libvirt_uri.is_none() {
+        let (spec, chosen) = (layout.clone(), settings.clone());
+        keepers.push(Keeper::start(layout, "libvirt", libc::SIGTERM, move || libvirt::command(&spec, &chosen))?);
     }
     Ok(())
 }
@@ -151,6 +160,9 @@ fn sweep_leftovers(layout: &Layout) {
 }
 
 async fn start(layout: &Layout, settings: &Settings, keepers: &mut Vec<Keeper>) -> Result<()> {
+    if settings.hypervisor {
+        start_libvirt(layout, settings, keepers)?;
+    }
     if settings.postgres_url.is_none() {
         if !layout.postgres().join("PG_VERSION").exists() {
             step("creating the PostgreSQL cluster", async { postgres::create(layout) }).await?;
