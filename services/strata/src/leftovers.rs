@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use strata_compute::{Hypervisor, HypervisorError, LibvirtHypervisor};
 use strata_events::InstanceId;
 use strata_events::instance::Power;
-use strata_network::Dataplane;
 use strata_worker::{Access, Role};
 
 /// How long a guest may take to shut down before its power is cut.
@@ -67,10 +66,8 @@ pub fn remove(layout: &Layout) -> Result<()> {
             }
         }
         let (dataplane, _) = worker::dataplane(layout)?;
-        for (port, _) in dataplane.list().await.map_err(|e| anyhow!("{e}"))? {
-            dataplane.unplug(&port).await.map_err(|e| anyhow!("port {port}: {e}"))?;
-        }
-        Ok(())
+        // Also what is only half made, or damaged.
+        dataplane.clear().await.map_err(|e| anyhow!("{e}"))
     })
     .context("something of the guests is left")
 }

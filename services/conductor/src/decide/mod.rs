@@ -30,3 +30,6 @@ pub mod tags;
 pub mod token;
 pub mod trust;
 pub mod user;
+
+#[cfg(test)]
+mod plans_tests;

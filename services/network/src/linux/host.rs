@@ -5,7 +5,7 @@ use super::link::{Changes, Kind, Links, Netlink};
 use super::process::{self, Dnsmasq};
 use super::state::{NetworkState, PortState, RulesState, State};
 use super::wanted::{self, Inside, Setting, Step};
-use super::{LinuxConfig, dhcp, names, netns, rules, tap};
+use super::{LinuxConfig, conntrack, dhcp, names, netns, rules, tap};
 use crate::{DataplaneError, Found};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -57,6 +57,8 @@ pub(super) struct Host {
     wish: u64,
     flushed: u64,
     dirty: BTreeSet<NetworkId>,
+    /// Ports that may let less through than before.
+    stricter: BTreeSet<PortId>,
     reality: Option<Reality>,
     /// Told when something inside a namespace changes.
     stir: std::sync::Arc<tokio::sync::Notify>,
@@ -90,6 +92,7 @@ impl Host {
             wish: 0,
             flushed: 0,
             dirty: BTreeSet::new(),
+            stricter: BTreeSet::new(),
             reality: None,
             stir,
         })
@@ -233,6 +236,9 @@ impl Host {
         if self.ports.get(id).is_none_or(|p| p.plug != *plug) {
             let number = self.ports.get(id).map_or_else(|| self.free_number(), |p| Some(p.number));
             let number = number.ok_or_else(|| DataplaneError::Failed("this host has 65535 ports, and room for no more".into()))?;
+            if self.ports.get(id).is_some_and(|p| p.plug.rules != plug.rules || !p.plug.port_security_enabled) {
+                self.stricter.insert(*id);
+            }
             let port = PortState { plug: plug.clone(), number, done: false };
             self.state.put_port(id, &port)?;
             self.ports.insert(*id, port);
@@ -346,7 +352,7 @@ impl Host {
         let wanted = digest(text.as_bytes());
         let listed = self.listing().await?;
         if wanted == self.rules.text && self.rules.listing == listed {
-            return Ok(());
+            return self.judge().await;
         }
         let changes = self.changes.clone();
         self.listed = None;
@@ -356,7 +362,25 @@ impl Host {
             return Err(DataplaneError::Unavailable("the packet filter's rules were loaded and are not there".into()));
         }
         self.rules = RulesState { text: wanted, listing };
-        self.state.put_rules(&self.rules)
+        self.state.put_rules(&self.rules)?;
+        self.judge().await
+    }
+
+    /// Ends the connections that the present rules would not let begin.
+    async fn judge(&mut self) -> Outcome<()> {
+        let ports = self.stricter.iter().filter_map(|id| {
+            let plug = &self.ports.get(id)?.plug;
+            let zone = self.networks.get(&plug.network)?.state.zone;
+            Some(conntrack::Judged { plug: plug.clone(), zone })
+        });
+        let ports: Vec<conntrack::Judged> = ports.collect();
+        if !ports.is_empty() {
+            let (groups, changes) = (self.groups.clone(), self.changes.clone());
+            let failed = |e| DataplaneError::Failed(format!("connections that are allowed no more can't be ended: {e}"));
+            blocking(move || conntrack::judge(&ports, &groups, &changes).map_err(failed)).await?;
+        }
+        self.stricter.clear();
+        Ok(())
     }
 
     /// Brings a network's dnsmasq to what the ports here need.
@@ -502,11 +526,17 @@ impl Host {
         if self.groups.get(id).is_some_and(|m| m == members) {
             return Ok(None);
         }
+        let within = |net: &IpNet| members.iter().any(|m| m.contains(net));
+        let fewer = self.groups.get(id).is_some_and(|before| !before.iter().all(within));
         self.state.put_group(id, members)?;
         self.groups.insert(*id, members.to_vec());
-        let named = self.ports.values().any(|p| p.plug.rules.iter().any(|r| r.remote == Remote::Group(*id)));
-        if !named {
+        let names = |p: &PortState| p.plug.rules.iter().any(|r| r.remote == Remote::Group(*id));
+        let naming: Vec<PortId> = self.ports.iter().filter(|(_, p)| names(p)).map(|(id, _)| *id).collect();
+        if naming.is_empty() {
             return Ok(None);
+        }
+        if fewer {
+            self.stricter.extend(naming);
         }
         self.reality = None;
         self.wish += 1;
@@ -523,6 +553,21 @@ impl Host {
         for id in unnamed {
             self.state.forget_group(&id)?;
             self.groups.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// Every port of which there may be something here.
+    pub fn known(&self) -> Vec<PortId> {
+        self.ports.keys().chain(self.leaving.keys()).copied().collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Takes the rules away, also those that nothing is known of any more. Only when no port is left.
+    pub async fn without_rules(&mut self) -> Outcome<()> {
+        self.listed = None;
+        if self.ports.is_empty() && self.listing().await? != digest(b"") {
+            self.rules = RulesState::default();
+            self.filter().await?;
         }
         Ok(())
     }

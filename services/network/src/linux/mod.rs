@@ -2,6 +2,7 @@
 //! metadata, and nftables for what may pass. Everything outlives the worker: the next one finds it by what it wrote down and
 //! what the kernel says, and changes nothing that is as it should be.
 
+mod conntrack;
 mod dhcp;
 mod host;
 mod link;
@@ -97,6 +98,22 @@ impl LinuxDataplane {
     /// How often anything was changed: a device, an address, the packet filter, a file, a process. A correct host adds none.
     pub fn changes(&self) -> u64 {
         self.changes.count()
+    }
+
+    /// Removes every port, whatever state it is in, and every network: nothing of this cloud is left on the host's network.
+    pub async fn clear(&self) -> Result<(), DataplaneError> {
+        let mut host = self.host.lock().await;
+        let mut wish = 0;
+        let all = host.known();
+        for id in &all {
+            wish = host.leave(id).await?;
+        }
+        host.flush(wish).await?;
+        for id in &all {
+            host.left(id).await?;
+        }
+        host.without_unused().await?;
+        host.without_rules().await
     }
 
     async fn bring(&self, id: &PortId, plug: &PlannedPlug) -> Result<(), DataplaneError> {
