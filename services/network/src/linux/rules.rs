@@ -289,11 +289,7 @@ pub struct Flow {
 /// longer or shorter than it should, but none gets through that the chains don't let.
 pub fn lets(plug: &PlannedPlug, direction: Direction, flow: &Flow, groups: &BTreeMap<SecurityGroupId, Vec<IpNet>>) -> bool {
     let v4 = flow.remote.is_ipv4();
-    let needed = match (flow.protocol, flow.first) {
-        (17, 67 | 68 | 546 | 547) => true,
-        (58, 130..=136 | 143) => true,
-        _ => false,
-    };
+    let needed = matches!((flow.protocol, flow.first), (17, 67 | 68 | 546 | 547) | (58, 130..=136 | 143));
     let meets = |rule: &PlannedRule| {
         let remote = match &rule.remote {
             Remote::Any => true,
