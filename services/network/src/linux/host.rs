@@ -61,7 +61,7 @@ pub(super) struct Host {
     stricter: BTreeSet<PortId>,
     reality: Option<Reality>,
     /// Told when something inside a namespace changes.
-    stir: std::sync::Arc<tokio::sync::Notify>,
+    stir: std::sync::Arc<super::watch::Stir>,
 }
 
 fn digest(text: &[u8]) -> String {
@@ -73,7 +73,7 @@ async fn blocking<T: Send + 'static>(what: impl FnOnce() -> Outcome<T> + Send + 
 }
 
 impl Host {
-    pub fn open(config: LinuxConfig, stir: std::sync::Arc<tokio::sync::Notify>) -> Outcome<Self> {
+    pub fn open(config: LinuxConfig, stir: std::sync::Arc<super::watch::Stir>) -> Outcome<Self> {
         let changes = Changes::default();
         let (state, stored) = State::open(&config.state_dir, changes.clone())?;
         let root = Netlink::open(changes.clone()).map_err(|e| DataplaneError::Unavailable(format!("no netlink: {e}")))?;
@@ -98,10 +98,12 @@ impl Host {
         })
     }
 
-    /// What is known may be out of date.
-    pub fn doubt(&mut self) {
+    /// What is known may be out of date: of devices and processes, and of the packet filter as well.
+    pub fn doubt(&mut self, filter: bool) {
         self.reality = None;
-        self.listed = None;
+        if filter {
+            self.listed = None;
+        }
     }
 
     /// Whether ports, packet filter and dnsmasq are just being brought to what was wished.
@@ -354,9 +356,15 @@ impl Host {
         if wanted == self.rules.text && self.rules.listing == listed {
             return self.judge().await;
         }
-        let changes = self.changes.clone();
+        let (changes, filtered) = (self.changes.clone(), self.ports.values().any(|p| p.plug.port_security_enabled));
         self.listed = None;
-        blocking(move || process::load_rules(&text, &changes)).await?;
+        let load = move || {
+            if filtered {
+                process::need_bridge_filter()?;
+            }
+            process::load_rules(&text, &changes)
+        };
+        blocking(load).await?;
         let listing = self.listing().await?;
         if listing == digest(b"") && !self.ports.is_empty() {
             return Err(DataplaneError::Unavailable("the packet filter's rules were loaded and are not there".into()));

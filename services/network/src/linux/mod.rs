@@ -85,7 +85,7 @@ impl LinuxDataplane {
             std::fs::create_dir_all(p).and_then(|()| p.canonicalize()).map_err(|e| DataplaneError::Failed(format!("{}: {e}", p.display())))
         };
         let config = LinuxConfig { state_dir: directory(&config.state_dir)?, ..config };
-        let stir = Arc::new(Notify::new());
+        let stir = Arc::new(watch::Stir::default());
         let host = Host::open(config, stir.clone())?;
         let changes = host.changes.clone();
         let host = Arc::new(Mutex::new(host));
@@ -132,23 +132,26 @@ impl LinuxDataplane {
 }
 
 /// Looks whenever something stirred, and tells of ports that are no more as they were.
-async fn observe(host: Arc<Mutex<Host>>, stir: Arc<Notify>, damaged: Arc<Damaged>) {
+async fn observe(host: Arc<Mutex<Host>>, stir: Arc<watch::Stir>, damaged: Arc<Damaged>) {
     let mut first = true;
     loop {
+        let mut whole = true;
         for _ in 0..GLANCES {
             tokio::select! {
-                () = stir.notified() => {
+                () = stir.heard() => {
                     tokio::time::sleep(CALM).await;
+                    whole = stir.of_filter();
                     break;
                 }
                 () = tokio::time::sleep(GLANCE) => {}
             }
             if host.lock().await.stirred() {
+                whole = false;
                 break;
             }
         }
         let mut host = host.lock().await;
-        host.doubt();
+        host.doubt(whole);
         if host.is_busy() {
             continue; // what is being changed is not damage; it stirs again when it is done
         }

@@ -36,6 +36,17 @@ fn last_words(bytes: &[u8]) -> String {
     if text.is_empty() { "it gave no reason".into() } else { text }
 }
 
+/// Without this part of the kernel the security groups' rules would load and see nothing. Blocks.
+pub fn need_bridge_filter() -> Result<(), DataplaneError> {
+    let there = || Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists();
+    if there() || command("modprobe").arg("br_netfilter").output().is_ok() && there() {
+        return Ok(());
+    }
+    Err(DataplaneError::Failed(
+        "this host's kernel does not show bridged packets to the packet filter, so security groups can't be enforced: load the module br_netfilter".into(),
+    ))
+}
+
 /// Loads a ruleset in one transaction. Blocks.
 pub fn load_rules(text: &str, changes: &Changes) -> Result<(), DataplaneError> {
     changes.one();

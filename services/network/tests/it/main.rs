@@ -147,6 +147,14 @@ fn what_is_not_ones_own_reaches_no_peer() {
         b.echo(7);
         let short = Duration::from_millis(400);
         assert!(a.echoed(ip(12), 7, LONG), "its own address may send");
+        // Nor may it answer for the DHCP server: not even from its own address.
+        let from = |port: u16| {
+            let client = b.inside(|| std::net::UdpSocket::bind("10.0.0.12:68").unwrap());
+            client.set_read_timeout(Some(short)).unwrap();
+            a.inside(|| std::net::UdpSocket::bind(("10.0.0.11", port)).unwrap().send_to(b"offer", "10.0.0.12:68").unwrap());
+            client.recv(&mut [0; 16]).is_ok()
+        };
+        assert!(from(6767) && !from(67));
         a.run("ip addr add 10.0.0.66/24 dev eth0");
         a.run("ip route add 10.0.0.12/32 dev eth0 src 10.0.0.66");
         assert!(!a.echoed(ip(12), 7, short), "another's address may not");
