@@ -57,6 +57,8 @@ pub(super) struct Host {
     wish: u64,
     flushed: u64,
     dirty: BTreeSet<NetworkId>,
+    /// Why a network's dnsmasq could not be brought up to date.
+    unserved: BTreeMap<NetworkId, DataplaneError>,
     /// Ports that may let less through than before.
     stricter: BTreeSet<PortId>,
     reality: Option<Reality>,
@@ -92,6 +94,7 @@ impl Host {
             wish: 0,
             flushed: 0,
             dirty: BTreeSet::new(),
+            unserved: BTreeMap::new(),
             stricter: BTreeSet::new(),
             reality: None,
             stir,
@@ -135,7 +138,11 @@ impl Host {
         let links = self.root.links().await?;
         let mut inside = BTreeMap::new();
         for id in self.used() {
-            inside.insert(id, self.look_inside(&id).await?);
+            let seen = self.look_inside(&id).await.unwrap_or_else(|why| {
+                tracing::warn!(network = %id, %why, "the network's namespace can't be looked at");
+                Inside::default()
+            });
+            inside.insert(id, seen);
             let directory = self.state.network(&id);
             if let Some(network) = self.networks.get_mut(&id)
                 && network.dnsmasq.as_ref().is_none_or(|d| !process::runs(d, &directory))
@@ -334,19 +341,21 @@ impl Host {
         }
     }
 
-    /// Brings the packet filter and every network that changed up to this wish, and to all that came meanwhile.
-    pub async fn flush(&mut self, wish: u64) -> Outcome<()> {
-        if self.flushed >= wish {
-            return Ok(());
+    /// Brings the packet filter and every network that changed up to this wish, and to all that came meanwhile. What one
+    /// network lacks is the trouble of its own ports only.
+    pub async fn flush(&mut self, wish: u64, own: Option<&NetworkId>) -> Outcome<()> {
+        if self.flushed < wish {
+            let all = self.wish;
+            self.filter().await?;
+            for network in std::mem::take(&mut self.dirty) {
+                match self.serve(&network).await {
+                    Ok(()) => drop(self.unserved.remove(&network)),
+                    Err(why) => drop(self.unserved.insert(network, why)),
+                }
+            }
+            self.flushed = all;
         }
-        let all = self.wish;
-        self.filter().await?;
-        for network in self.dirty.clone() {
-            self.serve(&network).await?;
-            self.dirty.remove(&network);
-        }
-        self.flushed = all;
-        Ok(())
+        own.and_then(|network| self.unserved.get(network)).map_or(Ok(()), |why| Err(why.clone()))
     }
 
     async fn filter(&mut self) -> Outcome<()> {
@@ -524,6 +533,7 @@ impl Host {
             }
             self.state.forget_network(&id)?;
             self.networks.remove(&id);
+            self.unserved.remove(&id);
         }
         Ok(())
     }

@@ -108,7 +108,7 @@ impl LinuxDataplane {
         for id in &all {
             wish = host.leave(id).await?;
         }
-        host.flush(wish).await?;
+        host.flush(wish, None).await?;
         for id in &all {
             host.left(id).await?;
         }
@@ -124,7 +124,7 @@ impl LinuxDataplane {
             wish
         };
         // Others may bring theirs meanwhile: whoever is next flushes for all of them.
-        self.host.lock().await.flush(wish).await?;
+        self.host.lock().await.flush(wish, Some(&plug.network)).await?;
         let mut host = self.host.lock().await;
         host.make(id, true).await?;
         host.done(id)
@@ -190,13 +190,13 @@ impl Dataplane for LinuxDataplane {
     }
     async fn unplug(&self, id: &PortId) -> Result<(), DataplaneError> {
         let wish = self.host.lock().await.leave(id).await?;
-        self.host.lock().await.flush(wish).await?;
+        self.host.lock().await.flush(wish, None).await?;
         self.host.lock().await.left(id).await
     }
     async fn members(&self, group: &GroupPlan) -> Result<(), DataplaneError> {
         let mut host = self.host.lock().await;
         match host.members(&group.id, &group.members)? {
-            Some(wish) => host.flush(wish).await,
+            Some(wish) => host.flush(wish, None).await,
             None => Ok(()),
         }
     }

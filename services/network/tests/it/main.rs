@@ -225,10 +225,15 @@ fn an_address_that_changes_hands_is_leased_to_its_new_owner() {
         dataplane.unplug(&port_id(11)).await.unwrap();
         let mut next = plug(1, 13);
         next.fixed_ips[0].ip = ip(11);
+        // Two servers may have one name.
+        next.hostname = Some("guest12".into());
         dataplane.plug(&port_id(13), &next).await.unwrap();
         let guest = Guest::new(13);
         let lease = dhcp::lease(&guest, mac(13), Duration::from_secs(10)).expect("no lease");
         assert_eq!(lease.ip.to_string(), "10.0.0.11");
+        let namesake = Guest::new(12);
+        let lease = dhcp::lease(&namesake, mac(12), Duration::from_secs(10)).expect("no lease for its namesake");
+        assert_eq!(lease.ip.to_string(), "10.0.0.12");
     });
 }
 
@@ -249,6 +254,28 @@ fn a_host_is_cleared_whatever_state_it_is_in() {
         second.clear().await.unwrap();
         assert!(nothing_left(&lab), "{}{}{}", run("ip -o link"), run("ls /run/netns"), run("nft list ruleset"));
         assert_eq!(std::fs::read_dir(lab.directory.join("ports")).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn one_networks_trouble_is_not_anothers() {
+    on_a_host("trouble", |lab| async move {
+        let dataplane = lab.open();
+        // Someone else's device stands where the first network's bridge would.
+        let name = format!("brq{}", &network_id(1).to_string()[..11]);
+        run(&format!("ip link add {name} type veth peer name other"));
+        let why = dataplane.plug(&port_id(11), &plug(1, 11)).await.unwrap_err().to_string();
+        assert!(why.contains(&format!("a device {name} that Strata did not make")), "{why}");
+        dataplane.plug(&port_id(12), &plug(2, 12)).await.unwrap();
+        assert!(matches!(dataplane.find(&port_id(12)).await.unwrap(), Found::Whole(_)));
+        assert_eq!(dataplane.find(&port_id(11)).await.unwrap(), Found::Part);
+        run(&format!("ip link del {name}"));
+        settle(&dataplane, &port_id(11), &plug(1, 11)).await;
+        assert!(matches!(dataplane.find(&port_id(11)).await.unwrap(), Found::Whole(_)));
+        for n in [11, 12] {
+            dataplane.unplug(&port_id(n)).await.unwrap();
+        }
+        assert!(nothing_left(&lab));
     });
 }
 
