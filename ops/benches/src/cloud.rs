@@ -23,6 +23,13 @@ fn free_port() -> Result<u16, String> {
 
 impl Cloud {
     pub async fn up(strata: &Path, hosts: usize) -> Result<Self, String> {
+        Self::up_with(strata, Some(hosts)).await
+    }
+    /// With this machine as its host.
+    pub async fn with_hypervisor(strata: &Path) -> Result<Self, String> {
+        Self::up_with(strata, None).await
+    }
+    async fn up_with(strata: &Path, hosts: Option<usize>) -> Result<Self, String> {
         let data = std::env::temp_dir().join(format!("strata-bench-{}", std::process::id()));
         let port = free_port()?;
         let mut cloud =
@@ -39,10 +46,10 @@ impl Cloud {
     }
 
     /// Runs `strata up` until it says that everything answers.
-    pub fn start(&self, hosts: usize) -> Result<(), String> {
+    pub fn start(&self, hosts: Option<usize>) -> Result<(), String> {
         let mut command = Command::new(&self.strata);
         command.arg("up").arg("--data").arg(&self.data).arg("--port").arg(self.port.to_string());
-        if hosts > 0 {
+        if let Some(hosts) = hosts {
             command.arg("--simulated").arg(hosts.to_string());
         }
         let out = command
@@ -131,27 +138,34 @@ impl Cloud {
         Err("servers were not deleted within two minutes".into())
     }
 
+    /// Every process of this cloud.
+    pub fn processes(&self) -> Vec<u32> {
+        let data = self.data.display().to_string();
+        let all = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        all.filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok()?;
+            let command = std::fs::read_to_string(entry.path().join("cmdline")).ok()?.replace('\0', " ");
+            let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+            let cwd = std::fs::read_link(entry.path().join("cwd")).map(|p| p.display().to_string()).unwrap_or_default();
+            let ours = command.contains(&data) || cwd.starts_with(&data) || String::from_utf8_lossy(&environment).contains(&data);
+            (ours && pid != std::process::id()).then_some(pid)
+        })
+        .collect()
+    }
+
     /// Proportional set size of every process of this cloud, in MiB: Strata's own, and the servers it keeps.
     pub fn memory(&self) -> (f64, f64, usize) {
         let (mut own, mut servers, mut processes) = (0.0, 0.0, 0);
-        let data = self.data.display().to_string();
-        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let path = entry.path();
+        for pid in self.processes() {
+            let path = Path::new("/proc").join(pid.to_string());
             let Ok(command) = std::fs::read_to_string(path.join("cmdline")) else { continue };
             let command = command.replace('\0', " ");
-            let cwd = std::fs::read_link(path.join("cwd")).map(|p| p.display().to_string()).unwrap_or_default();
-            if !command.contains(&data) && !cwd.starts_with(&data) {
-                continue;
-            }
             let Ok(rollup) = std::fs::read_to_string(path.join("smaps_rollup")) else { continue };
             let pss = rollup
                 .lines()
                 .find_map(|l| l.strip_prefix("Pss:"))
                 .and_then(|l| l.trim().trim_end_matches(" kB").trim().parse::<f64>().ok());
             let Some(pss) = pss else { continue };
-            if command.starts_with("strata-bench") || command.contains("benches") {
-                continue;
-            }
             processes += 1;
             if command.split(' ').next().unwrap_or_default().ends_with("strata") { own += pss / 1024.0 } else { servers += pss / 1024.0 }
         }

@@ -26,6 +26,9 @@ struct Args {
     /// Where to write the same as JSON.
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
+    /// The guest's disk (ops/guest-image); without it nothing with real guests is measured.
+    #[arg(long)]
+    guest: Option<PathBuf>,
     /// Leave out what starts a whole cloud.
     #[arg(long)]
     no_cloud: bool,
@@ -43,6 +46,14 @@ async fn main() {
         && let Err(e) = rows::whole::measure(&mut report, &args.strata).await
     {
         report.fail("cloud", &e);
+    }
+    match &args.guest {
+        Some(image) if !args.no_cloud => {
+            if let Err(e) = rows::guests::measure(&mut report, &args.strata, image).await {
+                report.fail("guests", &e);
+            }
+        }
+        _ => eprintln!("  real guests: not measured (only root can run them)"),
     }
     print!("{}", report.table());
     if let Err(e) = std::fs::write(&args.json, report.json()) {

@@ -23,6 +23,8 @@ pub enum Must {
     /// value / baseline
     RatioAtLeast(f64),
     RatioAtMost(f64),
+    /// value - baseline
+    AtMostAbove(f64),
 }
 
 pub struct Report {
@@ -53,13 +55,17 @@ impl Row {
                 let ratios: Vec<f64> = self.rounds.iter().zip(&self.baseline).map(|(v, b)| v / b).collect();
                 median(&ratios)
             }
+            Must::AtMostAbove(_) => {
+                let above: Vec<f64> = self.rounds.iter().zip(&self.baseline).map(|(v, b)| v - b).collect();
+                median(&above)
+            }
         }
     }
     fn reached(&self) -> bool {
         let measured = self.measured();
         match self.must {
             Must::AtLeast(bound) | Must::RatioAtLeast(bound) => measured >= bound,
-            Must::AtMost(bound) | Must::RatioAtMost(bound) => measured <= bound,
+            Must::AtMost(bound) | Must::RatioAtMost(bound) | Must::AtMostAbove(bound) => measured <= bound,
         }
     }
     fn must_text(&self) -> String {
@@ -68,6 +74,7 @@ impl Row {
             Must::AtMost(bound) => format!("≤ {} {}", number(bound), self.unit),
             Must::RatioAtLeast(bound) => format!("≥ {bound} × baseline"),
             Must::RatioAtMost(bound) => format!("≤ {bound} × baseline"),
+            Must::AtMostAbove(bound) => format!("≤ baseline + {} {}", number(bound), self.unit),
         }
     }
 }
