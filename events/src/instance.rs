@@ -119,6 +119,10 @@ aggregate! {
             access_ipv6: Option<Option<Ipv6Addr>> },
         /// The metadata are these from now on.
         InstanceMetadataSet { id: InstanceId, metadata: BTreeMap<String, String> },
+        /// The guest left an administrator's password for its owner, encrypted by the guest with the owner's public key.
+        InstancePasswordKept { id: InstanceId, password: String },
+        /// The owner has read it: it is forgotten.
+        InstancePasswordCleared { id: InstanceId },
         /// The tags are these from now on.
         InstanceTagsSet { id: InstanceId, tags: Vec<String> },
         /// Only admins may act on it until it is unlocked.

@@ -122,6 +122,28 @@ pub enum SecretAnswer {
     Refused { reason: String },
 }
 
+/// What travels on `report.<host>.password`: a guest leaves a password for its owner, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordReport {
+    pub id: InstanceId,
+    /// Encrypted by the guest with its owner's public key.
+    pub password: String,
+}
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PasswordAnswer {
+    Kept,
+    /// There is one already.
+    There,
+    Later {
+        reason: String,
+    },
+    Refused {
+        reason: String,
+    },
+}
+
 /// The text that a host signs to fetch the data of an image: good for [`IMAGE_SECONDS`] around `at` (Unix seconds).
 pub fn image_request(host: &HostName, image: &ImageId, at: i64) -> String {
     format!("image {host} {image} {at}")

@@ -150,6 +150,8 @@ pub struct Instance {
     /// Its end was asked for; nothing takes that back.
     pub deleting: bool,
     pub fault: Option<Fault>,
+    /// What the guest left for its owner, encrypted with the owner's key.
+    pub password: Option<Arc<str>>,
     pub locked: Option<Lock>,
     pub launched_at: Option<Timestamp>,
     /// The position of its first event.

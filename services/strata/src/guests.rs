@@ -29,6 +29,12 @@ impl strata_metadata::server::Secrets for HostAccess {
     }
 }
 
+impl strata_metadata::server::Passwords for HostAccess {
+    fn keep(&self, id: InstanceId, password: String) -> BoxFuture<'_, Result<bool, String>> {
+        self.0.keep_password(id, password).boxed()
+    }
+}
+
 impl strata_compute::libvirt::Secrets for HostAccess {
     fn open<'a>(&'a self, id: &'a SecretId) -> Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send + 'a>> {
         self.0.user_data(*id).boxed()

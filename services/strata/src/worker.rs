@@ -121,7 +121,8 @@ async fn compute(layout: &Layout, settings: &Settings, identity: Identity, stop:
 async fn network(layout: &Layout, identity: Identity, stop: impl Future<Output = ()> + Send) -> Result<()> {
     let access = Access::connect(identity, Role::Network).await?;
     let (dataplane, config) = dataplane(layout)?;
-    let metadata = Arc::new(Metadata::new(Arc::new(HostAccess(access.clone())), None));
+    let control = Arc::new(HostAccess(access.clone()));
+    let metadata = Arc::new(Metadata::new(control.clone(), Some(control)));
     let guests = Guests::new(metadata.clone());
     let halves = vec![ports(Arc::new(dataplane)), guests];
     tokio::select! {

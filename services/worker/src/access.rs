@@ -10,8 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use strata_credentials::proof::{self, Envelope, Sealed};
-use strata_events::{ImageId, SecretId};
-use strata_projections::report::{SecretAnswer, SecretRequest, image_request, subject};
+use strata_events::{ImageId, InstanceId, SecretId};
+use strata_projections::report::{PasswordAnswer, PasswordReport, SecretAnswer, SecretRequest, image_request, subject};
 
 /// A worker's way to the control plane.
 #[derive(Clone)]
@@ -47,6 +47,19 @@ impl Access {
                 envelope.open(&Sealed { sender, text }).ok_or_else(|| "the conductor's answer can't be opened".into())
             }
             SecretAnswer::Later { reason } | SecretAnswer::Refused { reason } => Err(reason),
+        }
+    }
+
+    /// Leaves the password of a guest with its owner. False: there is one already.
+    pub async fn keep_password(&self, id: InstanceId, password: String) -> Result<bool, String> {
+        let body = serde_json::to_vec(&PasswordReport { id, password }).unwrap_or_else(|e| unreachable!("plain data: {e}"));
+        let asked = self.link.client.request(subject(&self.link.host, "password"), body.into());
+        let answer = tokio::time::timeout(Duration::from_secs(5), asked).await;
+        let answer = answer.map_err(|_| "the conductor does not answer".to_string())?.map_err(|e| e.to_string())?;
+        match serde_json::from_slice(&answer.payload).map_err(|e| e.to_string())? {
+            PasswordAnswer::Kept => Ok(true),
+            PasswordAnswer::There => Ok(false),
+            PasswordAnswer::Later { reason } | PasswordAnswer::Refused { reason } => Err(reason),
         }
     }
 

@@ -113,6 +113,7 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
                 asks: 0,
                 deleting: false,
                 fault: None,
+                password: None,
                 locked: None,
                 launched_at: None,
                 requested: stamp.position,
@@ -244,6 +245,14 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
         }
         InstanceEvent::InstanceMetadataSet { id, metadata } => instances.edit(id, stamp, |i| {
             Arc::make_mut(&mut i.spec).metadata = metadata.clone();
+            Ok(())
+        }),
+        InstanceEvent::InstancePasswordKept { id, password } => instances.edit(id, stamp, |i| {
+            i.password = Some(password.as_str().into());
+            Ok(())
+        }),
+        InstanceEvent::InstancePasswordCleared { id } => instances.edit(id, stamp, |i| {
+            i.password = None;
             Ok(())
         }),
         InstanceEvent::InstanceTagsSet { id, tags } => instances.edit(id, stamp, |i| {

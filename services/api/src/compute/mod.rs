@@ -21,6 +21,7 @@ mod server_interfaces;
 mod server_ips;
 mod server_list;
 mod server_metadata;
+mod server_password;
 mod server_tags;
 mod server_view;
 mod servers;
@@ -45,6 +46,7 @@ pub fn routes(r: &mut Routes) {
     servers::routes(r);
     server_ips::routes(r);
     server_metadata::routes(r);
+    server_password::routes(r);
     server_tags::routes(r);
     server_interfaces::routes(r);
     instance_actions::routes(r);

@@ -7,6 +7,7 @@ mod groups;
 mod interface;
 mod networks;
 mod operate;
+mod password;
 mod place;
 mod request;
 #[cfg(test)]
@@ -18,6 +19,7 @@ pub use groups::ChangeSecurityGroup;
 pub use interface::{AttachInterface, DetachInterface};
 pub use networks::{NicAsk, NicTarget, PortSeed, WantedNetworks};
 pub use operate::{DeleteInstance, OperateInstance};
+pub use password::{ClearPassword, KeepPassword};
 pub use place::{ExpireInstance, MarkUnplaceable, NO_VALID_HOST, PlaceInstance};
 pub use request::{NewInstance, RequestInstances};
 

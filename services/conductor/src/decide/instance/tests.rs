@@ -546,3 +546,16 @@ fn a_security_group_is_put_on_every_port_and_taken_off() {
     let cloud = again(&cloud).when(change("web", false)).accepted();
     assert!(cloud.ports.get(&port(10)).is_some_and(|p| !p.attributes.security_groups.contains(&web)));
 }
+
+#[test]
+fn a_guest_leaves_its_password_once_and_only_from_its_own_host() {
+    let leave = |host: &str, password: &str| KeepPassword { host: host.into(), id: id(1), password: password.into() };
+    let kept = InstanceEvent::InstancePasswordKept { id: id(1), password: "c2VjcmV0".into() };
+    again(&running()).when(leave("h2", "c2VjcmV0")).refused(Class::Forbidden, "is not on host h2");
+    again(&running()).when(leave("h1", &"x".repeat(1021))).refused(Class::Invalid, "at most 1020 bytes");
+    let has = again(&running()).when(leave("h1", "c2VjcmV0")).then([kept.into()]);
+    again(&has).when(leave("h1", "c2VjcmV0")).then([]);
+    again(&has).when(leave("h1", "b3RoZXI")).refused(Class::Conflict, "a password already");
+    again(&has).when(ClearPassword { id: id(1) }).then([InstanceEvent::InstancePasswordCleared { id: id(1) }.into()]);
+    again(&running()).when(ClearPassword { id: id(1) }).then([]);
+}

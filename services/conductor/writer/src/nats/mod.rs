@@ -7,6 +7,7 @@ mod hint;
 mod join;
 mod leases;
 mod mirror;
+mod passwords;
 mod plans;
 mod reports;
 mod secrets;
@@ -19,11 +20,13 @@ pub use mirror::{STREAM as EVENTS, published, subject_of};
 pub use plans::STREAM as PLANS;
 
 use crate::Conductor;
+use futures_util::StreamExt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::watch;
+use strata_events::HostName;
+use tokio::sync::{Semaphore, watch};
 
 /// The control plane's connection.
 #[derive(Clone)]
@@ -92,7 +95,45 @@ pub async fn conduct(link: &Link, conductor: &Conductor, progress: &Progress) {
         reports::run(link, conductor),
         leases::run(link, conductor),
         secrets::run(link, conductor),
+        passwords::run(link, conductor),
     );
+}
+
+/// Answers what hosts ask on a subject, each question by one replica, so many at the same time; the others wait in NATS. The
+/// host's name, from the subject that only its credentials let anyone publish on, comes with the question.
+async fn answer<A: serde::Serialize + Send, F: Future<Output = A> + Send + 'static>(
+    link: &Link,
+    subject: &str,
+    at_once: usize,
+    work: impl Fn(HostName, bytes::Bytes) -> F,
+) {
+    let permits = Arc::new(Semaphore::new(at_once));
+    let mut connected = link.connected.clone();
+    let mut failures = 0;
+    loop {
+        match link.client.queue_subscribe(subject.to_string(), "conductor".into()).await {
+            Ok(mut messages) => {
+                failures = 0;
+                while let Some(message) = messages.next().await {
+                    let Ok(permit) = permits.clone().acquire_owned().await else { return };
+                    let host = HostName::from(message.subject.split('.').nth(1).unwrap_or_default());
+                    let (client, work) = (link.client.clone(), work(host, message.payload));
+                    tokio::spawn(async move {
+                        let answer = work.await;
+                        if let Some(reply) = message.reply {
+                            let body = serde_json::to_vec(&answer).unwrap_or_else(|e| unreachable!("plain data: {e}"));
+                            // Lost, the host asks again.
+                            let _ = client.publish(reply, body.into()).await;
+                        }
+                        drop(permit);
+                    });
+                }
+            }
+            Err(error) => tracing::warn!(%error, subject, "can't listen to hosts"),
+        }
+        failures += 1;
+        pause(failures, &mut connected).await;
+    }
 }
 
 /// JetStream with a limit on how long an answer may take.

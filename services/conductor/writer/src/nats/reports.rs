@@ -1,59 +1,33 @@
 //! Hosts report; each observation becomes a command. The subject names the host, and only that host's credentials let anyone
 //! publish on it. "Taken" is answered when all of it is durable; whatever went wrong, the host says it again.
 
-use super::{Link, pause};
+use super::Link;
 use crate::{Conductor, Failure, now};
-use futures_util::StreamExt;
 use futures_util::future::join_all;
-use std::sync::Arc;
 use strata_conductor::decide::report::Observe;
 use strata_conductor::{Class, Command, Context};
 use strata_events::{Actor, HostName};
 use strata_projections::Cloud;
 use strata_projections::report::{Answer, BATCH, Report, Reports};
-use tokio::sync::Semaphore;
 
-/// How many messages are worked on at the same time; the others wait in NATS.
+/// How many messages are worked on at the same time.
 const AT_ONCE: usize = 64;
 
 pub(super) async fn run(link: &Link, conductor: &Conductor) {
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
-    let mut connected = link.connected.clone();
-    let mut failures = 0;
-    loop {
-        // In a group: each message goes to one replica.
-        match link.client.queue_subscribe("report.*.observed", "conductor".into()).await {
-            Ok(mut messages) => {
-                failures = 0;
-                while let Some(message) = messages.next().await {
-                    let Ok(permit) = permits.clone().acquire_owned().await else { return };
-                    let (conductor, client) = (conductor.clone(), link.client.clone());
-                    tokio::spawn(async move {
-                        let answer = take(&conductor, &message).await;
-                        if let Some(reply) = message.reply {
-                            let body = serde_json::to_vec(&answer).unwrap_or_else(|e| unreachable!("plain data: {e}"));
-                            // Lost, the host asks again.
-                            let _ = client.publish(reply, body.into()).await;
-                        }
-                        drop(permit);
-                    });
-                }
-            }
-            Err(error) => tracing::warn!(%error, "can't listen for reports"),
-        }
-        failures += 1;
-        pause(failures, &mut connected).await;
-    }
+    super::answer(link, "report.*.observed", AT_ONCE, |host, payload| {
+        let conductor = conductor.clone();
+        async move { take(&conductor, &host, &payload).await }
+    })
+    .await;
 }
 
-async fn take(conductor: &Conductor, message: &async_nats::Message) -> Answer {
-    let host = message.subject.split('.').nth(1).unwrap_or_default();
-    let reports = match serde_json::from_slice::<Reports>(&message.payload) {
+async fn take(conductor: &Conductor, host: &HostName, payload: &[u8]) -> Answer {
+    let reports = match serde_json::from_slice::<Reports>(payload) {
         Ok(Reports { reports }) if reports.len() <= BATCH => reports,
         Ok(_) => return Answer::Refused { reason: format!("more than {BATCH} observations in one message") },
         Err(e) => return Answer::Refused { reason: format!("the message can't be read: {e}") },
     };
-    observe(conductor, &HostName::from(host), reports).await
+    observe(conductor, host, reports).await
 }
 
 /// Turns a host's observations into commands, and answers when what follows from them is durable.

@@ -2,51 +2,27 @@
 //! of the question, and stands in clear text in no message (invariant 12). **Only the host that the server is placed on is
 //! told, and only if it signed the question.**
 
-use super::{Link, pause};
+use super::Link;
 use crate::Conductor;
 use fernet::{Fernet, MultiFernet};
-use futures_util::StreamExt;
-use std::sync::Arc;
 use strata_credentials::proof;
 use strata_events::{HostName, SecretId};
 use strata_projections::Cloud;
 use strata_projections::report::{SecretAnswer, SecretRequest};
-use tokio::sync::Semaphore;
 
-/// How many questions are worked on at the same time; the others wait in NATS.
+/// How many questions are worked on at the same time.
 const AT_ONCE: usize = 16;
 
 pub(super) async fn run(link: &Link, conductor: &Conductor) {
-    let permits = Arc::new(Semaphore::new(AT_ONCE));
-    let mut connected = link.connected.clone();
-    let mut failures = 0;
-    loop {
-        match link.client.queue_subscribe("report.*.secret", "conductor".into()).await {
-            Ok(mut messages) => {
-                failures = 0;
-                while let Some(message) = messages.next().await {
-                    let Ok(permit) = permits.clone().acquire_owned().await else { return };
-                    let (conductor, client) = (conductor.clone(), link.client.clone());
-                    tokio::spawn(async move {
-                        let answer = answer(&conductor, &message).await;
-                        if let Some(reply) = message.reply {
-                            let body = serde_json::to_vec(&answer).unwrap_or_else(|e| unreachable!("plain data: {e}"));
-                            let _ = client.publish(reply, body.into()).await;
-                        }
-                        drop(permit);
-                    });
-                }
-            }
-            Err(error) => tracing::warn!(%error, "can't listen for questions of hosts"),
-        }
-        failures += 1;
-        pause(failures, &mut connected).await;
-    }
+    super::answer(link, "report.*.secret", AT_ONCE, |host, payload| {
+        let conductor = conductor.clone();
+        async move { answer(&conductor, host, &payload).await }
+    })
+    .await;
 }
 
-async fn answer(conductor: &Conductor, message: &async_nats::Message) -> SecretAnswer {
-    let host = HostName::from(message.subject.split('.').nth(1).unwrap_or_default());
-    let ask: SecretRequest = match serde_json::from_slice(&message.payload) {
+async fn answer(conductor: &Conductor, host: HostName, payload: &[u8]) -> SecretAnswer {
+    let ask: SecretRequest = match serde_json::from_slice(payload) {
         Ok(ask) => ask,
         Err(e) => return SecretAnswer::Refused { reason: format!("the question can't be read: {e}") },
     };
