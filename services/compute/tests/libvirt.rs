@@ -96,6 +96,11 @@ async fn what_happens_behind_our_back_is_seen_and_what_was_undefined_is_put_back
 
     daemon.virsh(&["undefine", &format!("instance-{}", now.id)]);
     assert_eq!(settle(&compute, &now).await.report, is(&now, Power::Running), "it runs on");
+    (now.wanted, now.asks) = (Wanted::Suspended, now.asks + 1);
+    assert_eq!(settle(&compute, &now).await.report, is(&now, Power::Suspended), "its definition was put back for that");
+    (now.wanted, now.asks) = (Wanted::Running, now.asks + 1);
+    assert_eq!(settle(&compute, &now).await.report, is(&now, Power::Running));
+    daemon.virsh(&["undefine", &format!("instance-{}", now.id)]);
     daemon.virsh(&["destroy", &format!("instance-{}", now.id)]);
     assert_eq!(settle(&compute, &now).await.report, is(&now, Power::Stopped));
     now.asks += 1;

@@ -24,7 +24,8 @@ impl Hypervisor for LibvirtHypervisor {
         let known = self.link.call(QUICK, move |connect| {
             let mut ours = vec![];
             for domain in connect.list_all_domains(0)? {
-                if domain::owner(&domain)?.is_some_and(|o| o.host == host.0) {
+                // One that went meanwhile is nobody's.
+                if domain::owner(&domain).is_ok_and(|o| o.is_some_and(|o| o.host == host.0)) {
                     ours.push(InstanceId(domain.get_uuid()?));
                 }
             }
@@ -179,11 +180,11 @@ impl Hypervisor for LibvirtHypervisor {
     }
 
     async fn suspend(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.change(id, MEMORY, |d| {
-            let saved = || Ok(domain::power(d)? == Power::Suspended);
-            if saved()? { Ok(()) } else { domain::settled(d.managed_save(0), saved) }
-        })
-        .await
+        let home = self.home(id);
+        let text = home.defined().map_err(|e| trouble(home.path(), &e))?;
+        self.effect()?;
+        let done = self.on(id, MEMORY, move |connect, domain| domain.map(|d| domain::save(connect, &d, text.as_deref())).transpose());
+        done.await?.ok_or_else(|| HypervisorError::Failed("The host's hypervisor does not know the server any more.".into()))
     }
 
     async fn resume(&self, id: &InstanceId) -> Result<(), HypervisorError> {

@@ -16,9 +16,12 @@ pub fn find(connect: &Connect, host: &HostName, id: &InstanceId) -> Result<Optio
         Err(e) if e.code() == ErrorNumber::NoDomain => return Ok(None),
         Err(e) => return Err(Found::Libvirt(e)),
     };
-    match owner(&domain)?.filter(|o| o.host == host.0) {
-        Some(owner) => Ok(Some((domain, owner))),
-        None => Err(Found::Foreign),
+    match owner(&domain) {
+        Ok(Some(owner)) if owner.host == host.0 => Ok(Some((domain, owner))),
+        Ok(_) => Err(Found::Foreign),
+        // It went while we looked.
+        Err(e) if e.code() == ErrorNumber::NoDomain => Ok(None),
+        Err(e) => Err(Found::Libvirt(e)),
     }
 }
 
@@ -29,17 +32,12 @@ pub enum Found {
     /// One with this id is there, and it is somebody else's.
     Foreign,
 }
-impl From<Error> for Found {
-    fn from(e: Error) -> Self {
-        Found::Libvirt(e)
-    }
-}
 
 /// What our metadata say; none if there are none.
 pub fn owner(domain: &Domain) -> Result<Option<Owner>, Error> {
     match domain.get_metadata(sys::VIR_DOMAIN_METADATA_ELEMENT as i32, Some(NAMESPACE), 0) {
         Ok(element) => Ok(Owner::in_element(&element)),
-        Err(e) if matches!(e.code(), ErrorNumber::NoDomainMetadata | ErrorNumber::NoDomain) => Ok(None),
+        Err(e) if e.code() == ErrorNumber::NoDomainMetadata => Ok(None),
         Err(e) => Err(e),
     }
 }
@@ -95,6 +93,21 @@ pub fn active(domain: &Domain) -> Result<bool, Error> {
         Err(e) if e.code() == ErrorNumber::NoDomain => Ok(false),
         other => other,
     }
+}
+
+/// Saves its memory to disk and ends it.
+pub fn save(connect: &Connect, domain: &Domain, definition: Option<&str>) -> Result<(), Error> {
+    let saved = || Ok(power(domain)? == Power::Suspended);
+    if saved()? {
+        return Ok(());
+    }
+    if let Some(xml) = definition
+        && !domain.is_persistent()?
+    {
+        // Somebody undefined it while it ran; a domain without a definition can't be saved.
+        Domain::define_xml(connect, xml)?;
+    }
+    settled(domain.managed_save(0), saved)
 }
 
 /// Ends it and removes its definition and all that libvirt keeps of it.

@@ -80,8 +80,9 @@ impl Home {
     pub fn base(&self) -> Option<PlannedImage> {
         read(&self.file("base.json"))
     }
+    /// Before it is defined, which makes it durable.
     pub fn note_base(&self, image: &PlannedImage) -> Result<()> {
-        write(&self.file("base.json"), &serde_json::to_vec(image)?)
+        fs::write(self.file("base.json"), serde_json::to_vec(image)?)
     }
 
     /// Removes all of it, the definition last: cut off, it is still known to be there.

@@ -163,7 +163,9 @@ impl Drop for Link {
 /// What an error of libvirt means: that it is gone, or that it does not do what was asked.
 pub fn error(e: &Error) -> HypervisorError {
     let gone = matches!(e.domain(), ErrorDomain::Rpc | ErrorDomain::Remote)
-        || matches!(e.code(), ErrorNumber::Rpc | ErrorNumber::NoConnect | ErrorNumber::InvalidConn | ErrorNumber::AuthFailed);
+        || matches!(e.code(), ErrorNumber::Rpc | ErrorNumber::NoConnect | ErrorNumber::InvalidConn | ErrorNumber::AuthFailed)
+        // Somebody else works on the domain, or it went while we looked: the next look sees what came of it.
+        || matches!(e.code(), ErrorNumber::OperationTimeout | ErrorNumber::NoDomain);
     let message = e.message().trim().to_string();
     if gone { HypervisorError::Unavailable(message) } else { HypervisorError::Failed(message) }
 }

@@ -113,8 +113,12 @@ impl LibvirtHypervisor {
     /// libvirt need not be there yet. Within a tokio runtime only.
     pub fn open(config: LibvirtConfig) -> std::io::Result<Self> {
         let instances = config.state_dir.join("instances");
-        std::fs::create_dir_all(&instances)?;
-        let images = Arc::new(Images::open(config.state_dir.join("images"), config.images.clone())?);
+        let cache = config.state_dir.join("images");
+        for ours in [&instances, &cache] {
+            std::fs::create_dir_all(ours)?;
+            std::fs::set_permissions(ours, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+        }
+        let images = Arc::new(Images::open(cache, config.images.clone())?);
         let upkeep = tokio::spawn(upkeep::run(instances.clone(), images.clone()));
         Ok(Self {
             link: Link::open(&config.uri)?,

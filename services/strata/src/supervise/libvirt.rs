@@ -74,6 +74,7 @@ fn prepare(layout: &Layout) -> Result<()> {
     let home = home(layout);
     dir(&layout.host(), 0o711)?;
     dir(&home, 0o711)?;
+    forget_earlier_boot(&home)?;
     for (ours, over) in DIRECTORIES {
         fs::create_dir_all(home.join(ours)).with_context(|| format!("can't create {}", home.join(ours).display()))?;
         fs::create_dir_all(over).with_context(|| format!("can't create {over}"))?;
@@ -106,6 +107,21 @@ fn prepare(layout: &Layout) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What libvirt writes into /run is of this boot only: it names processes by their numbers, which others have after the next.
+fn forget_earlier_boot(home: &Path) -> Result<()> {
+    let file = home.join("boot-id");
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let known = fs::read_to_string(&file).ok();
+    if known.as_ref() == Some(&boot) {
+        return Ok(());
+    }
+    let run = home.join("run");
+    if known.is_some() && run.exists() {
+        fs::remove_dir_all(&run).with_context(|| format!("can't remove {}", run.display()))?;
+    }
+    write_private(&file, boot.as_bytes())
 }
 
 /// Two hosts of one UUID could not migrate guests to each other.
@@ -202,6 +218,20 @@ mod tests {
         assert_eq!(uri(&near, &Settings::default()), "qemu+unix:///system?socket=/var/lib/strata/host/libvirt/run/libvirt-sock");
         let deep = Layout { data: format!("/{}", "deep/".repeat(30)).into() };
         assert!(socket(&deep).as_os_str().len() < 80, "{:?}", socket(&deep));
+    }
+
+    #[test]
+    fn what_was_of_an_earlier_boot_is_forgotten() {
+        let home = std::env::temp_dir().join(format!("strata-boots-{}", std::process::id()));
+        fs::create_dir_all(home.join("run")).expect("made");
+        fs::write(home.join("run/guest.pid"), "1").expect("written");
+        forget_earlier_boot(&home).expect("the first start");
+        forget_earlier_boot(&home).expect("the same boot");
+        assert!(home.join("run").exists());
+        fs::write(home.join("boot-id"), "another").expect("written");
+        forget_earlier_boot(&home).expect("the first start after it");
+        assert!(!home.join("run").exists());
+        fs::remove_dir_all(&home).expect("it was made above");
     }
 
     #[tokio::test]
