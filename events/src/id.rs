@@ -58,6 +58,7 @@ id!(EndpointId, plain);
 id!(ApplicationCredentialId, plain);
 id!(AccessRuleId, plain);
 id!(TrustId, plain);
+id!(PolicyId, plain);
 id!(ImageId, dashed);
 id!(
     /// One import of an image's staged data.

@@ -26,6 +26,7 @@ pub mod image;
 pub mod instance;
 pub mod keypair;
 pub mod network;
+pub mod policy;
 pub mod port;
 pub mod project;
 pub mod quota;
@@ -56,6 +57,7 @@ events! {
     Instance(instance::InstanceEvent),
     Keypair(keypair::KeypairEvent),
     Network(network::NetworkEvent),
+    Policy(policy::PolicyEvent),
     Port(port::PortEvent),
     Project(project::ProjectEvent),
     Quota(quota::QuotaEvent),

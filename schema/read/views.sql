@@ -123,6 +123,7 @@ FROM read.resources WHERE kind = 'trust';
 CREATE VIEW read.credential AS
 SELECT id, project, document ->> 'kind' AS type, document ->> 'user' AS user_id, document, position
 FROM read.resources WHERE kind = 'credential';
+CREATE VIEW read.policy AS SELECT id, document ->> 'kind' AS type, document, position FROM read.resources WHERE kind = 'policy';
 CREATE VIEW read.region AS SELECT id, document ->> 'parent' AS parent, document, position FROM read.resources WHERE kind = 'region';
 CREATE VIEW read.service AS
 SELECT id, name, status, document ->> 'kind' AS type, document, position FROM read.resources WHERE kind = 'service';

@@ -110,3 +110,23 @@ fn an_application_credential_without_roles_has_those_of_its_maker() {
         bare.fails(&format!("{with_it} network list"), "401");
     }
 }
+
+#[test]
+fn policies_live_and_go() {
+    let cloud = shared();
+    let mut admin = cloud.client("strata-admin");
+    let file = std::env::temp_dir().join(format!("strata-policy-{}.json", std::process::id()));
+    std::fs::write(&file, r#"{"rule": "role:member"}"#).expect("a file");
+    let made = admin.json(&format!("policy create --type application/json {}", file.display()));
+    let id = made["id"].as_str().expect("an id").to_string();
+    assert_eq!((&made["type"], &made["rules"]), (&"application/json".into(), &r#"{"rule": "role:member"}"#.into()), "{made}");
+    std::fs::write(&file, "{}").expect("a file");
+    admin.ok(&format!("policy set --type text/plain --rules {} {id}", file.display()));
+    let shown = admin.json(&format!("policy show {id}"));
+    assert_eq!((&shown["type"], &shown["rules"]), (&"text/plain".into(), &"{}".into()), "{shown}");
+    assert!(column(&admin.json("policy list"), "ID").contains(&id));
+    cloud.client("strata-demo").fails("policy list", "403");
+    admin.ok(&format!("policy delete {id}"));
+    admin.fails(&format!("policy delete {id}"), "404");
+    let _ = std::fs::remove_file(file);
+}

@@ -20,6 +20,7 @@ pub mod image;
 pub mod instance;
 pub mod keypair;
 pub mod network;
+pub mod policy;
 pub mod port;
 pub mod project;
 pub mod quota;
@@ -81,6 +82,7 @@ pub struct Cloud {
     pub instances: instance::Instances,
     pub keypairs: keypair::Keypairs,
     pub networks: network::Networks,
+    pub policies: policy::Policies,
     pub ports: port::Ports,
     pub projects: project::Projects,
     pub quotas: quota::Quotas,
@@ -176,6 +178,7 @@ impl Cloud {
             Event::Instance(e) => instance::apply(self, e, &stamp),
             Event::Keypair(e) => keypair::apply(self, e, &stamp),
             Event::Network(e) => network::apply(self, e, &stamp),
+            Event::Policy(e) => policy::apply(self, e, &stamp),
             Event::Port(e) => port::apply(self, e, &stamp),
             Event::Project(e) => project::apply(self, e, &stamp),
             Event::Quota(e) => quota::apply(self, e, &stamp),

@@ -14,6 +14,7 @@ use crate::cloud::image::Image;
 use crate::cloud::instance::Instance;
 use crate::cloud::keypair::Keypair;
 use crate::cloud::network::Network;
+use crate::cloud::policy::Policy;
 use crate::cloud::port::{Plug, Port};
 use crate::cloud::project::Project;
 use crate::cloud::role::Role;
@@ -47,6 +48,7 @@ named![
     ImageId,
     InstanceId,
     NetworkId,
+    PolicyId,
     PortId,
     ProjectId,
     RegionId,
@@ -123,6 +125,7 @@ documents! {
     Image { project: |i| text(&i.owner), title: |i| i.attributes.name.clone(), status: |i| word(&i.status) };
     Instance { project: |i| text(&i.project), title: |i| text(&i.spec.name), status: |i| word(&i.state) };
     Keypair { title: |k| text(&k.name) };
+    Policy { title: |p| text(&p.kind) };
     Network { project: |n| text(&n.project), title: |n| text(&n.attributes.name),
         status: |n| text(if n.attributes.admin_state_up { &"ACTIVE" } else { &"DOWN" }) };
     Port { project: |p| text(&p.project), title: |p| text(&p.attributes.name),

@@ -45,6 +45,7 @@ pub const KINDS: &[&str] = &[
     "instance",
     "keypair",
     "network",
+    "policy",
     "port",
     "project",
     "quota",
@@ -62,7 +63,7 @@ type Changes<'a> = Box<dyn Iterator<Item = Change> + Send + 'a>;
 
 /// The rows that differ between a state and a later one. From `Cloud::default()` on these are all rows.
 pub fn changes<'a>(before: &'a Cloud, after: &'a Cloud) -> impl Iterator<Item = Change> + Send + 'a {
-    let tables: [Changes<'a>; 24] = [
+    let tables: [Changes<'a>; 25] = [
         of("domain", &before.domains, &after.domains),
         of("project", &before.projects, &after.projects),
         of("user", &before.users, &after.users),
@@ -76,6 +77,7 @@ pub fn changes<'a>(before: &'a Cloud, after: &'a Cloud) -> impl Iterator<Item = 
         of("trust", &before.trusts, &after.trusts),
         of("access_rule", &before.access_rules, &after.access_rules),
         of("credential", &before.credentials, &after.credentials),
+        of("policy", &before.policies, &after.policies),
         of("region", &before.catalog.regions, &after.catalog.regions),
         of("service", &before.catalog.services, &after.catalog.services),
         of("endpoint", &before.catalog.endpoints, &after.catalog.endpoints),

@@ -16,6 +16,7 @@ mod grants;
 mod groups;
 mod login;
 pub mod password;
+mod policies;
 mod projects;
 mod regions;
 mod roles;
@@ -95,6 +96,7 @@ pub fn routes(r: &mut Routes) {
     application_credentials::routes(r);
     access_rules::routes(r);
     credentials::routes(r);
+    policies::routes(r);
     ec2::routes(r);
     trusts::routes(r);
 }

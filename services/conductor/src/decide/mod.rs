@@ -16,6 +16,7 @@ pub mod image;
 pub mod instance;
 pub mod keypair;
 pub mod network;
+pub mod policy;
 pub mod pools;
 pub mod port;
 pub mod project;
