@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use strata_conductor::Command;
 use strata_conductor::decide::instance::{
-    DeleteInstance, NewInstance, NicAsk, NicTarget, OperateInstance, PortSeed, RequestInstances, WantedNetworks,
+    DeleteInstance, NewInstance, NicAsk, NicTarget, OperateInstance, PortSeed, RequestInstances, UpdateInstance, WantedNetworks,
 };
-use strata_conductor::decide::security_group::DefaultGroupIds;
+use strata_conductor::decide::security_group::{AddRule, DefaultGroupIds, RemoveRule};
+use strata_conductor::decide::subnet::{SubnetChanges, UpdateSubnet};
 use strata_conductor::{Context, Decision};
 use strata_events::domain::DomainEvent;
 use strata_events::flavor::FlavorEvent;
@@ -19,6 +20,7 @@ use strata_events::network::{NetworkAttributes, NetworkEvent, Segment};
 use strata_events::port::MacAddress;
 use strata_events::project::ProjectEvent;
 use strata_events::quota::QuotaEvent;
+use strata_events::security_group::{Direction, Ethertype};
 use strata_events::subnet::{Pool, SubnetAttributes, SubnetEvent};
 use strata_events::{
     Actor, DomainId, Event, FlavorId, HostName, ImageId, InstanceId, NetworkId, PortId, ProjectId, SecurityGroupId, SecurityGroupRuleId,
@@ -188,7 +190,7 @@ impl Simulation {
     pub(crate) fn user(&mut self) -> Result<(), String> {
         let replica = self.random.index(self.replicas.len());
         let actor = Actor::User { user: USER, project: Some(PROJECT), from: "127.0.0.1".into() };
-        match self.random.below(10) {
+        match self.random.below(12) {
             0..3 => {
                 let id = InstanceId(self.id());
                 let request = self.request(id);
@@ -214,6 +216,7 @@ impl Simulation {
                 let operation = fitting[self.random.index(fitting.len())];
                 self.commit(replica, actor, &OperateInstance { id, operation, admin: false })?;
             }
+            9..11 => self.around(replica, actor)?,
             _ => {
                 let host = self.some_host();
                 self.mishap(&host);
@@ -224,6 +227,57 @@ impl Simulation {
             }
         }
         Ok(())
+    }
+
+    /// What is beside servers and yet in what their hosts are told: names, subnets, rules.
+    fn around(&mut self, replica: usize, actor: Actor) -> Result<(), String> {
+        let some = self.random.below(250) as u8;
+        let command: Box<dyn Command> = match self.random.below(4) {
+            0 => {
+                let Some(id) = self.some_server() else { return Ok(()) };
+                Box::new(UpdateInstance {
+                    id,
+                    name: None,
+                    description: None,
+                    hostname: Some(format!("name{some}")),
+                    disk_config_auto: None,
+                    access_ipv4: None,
+                    access_ipv6: None,
+                })
+            }
+            1 => Box::new(UpdateSubnet {
+                id: SUBNET,
+                changes: SubnetChanges {
+                    enable_dhcp: Some(!some.is_multiple_of(4)),
+                    dns_nameservers: Some(vec![IpAddr::from([192, 0, 2, some])]),
+                    ..Default::default()
+                },
+                revision: None,
+                distributed: PortSeed { id: PortId(self.id()), mac: MacAddress([0xfa, 0x16, 0x3e, 1, 0, 0]) },
+            }),
+            2 => {
+                let Some(group) = self.replicas[replica].cloud.security_groups.default_of(&PROJECT).map(|g| g.id) else { return Ok(()) };
+                Box::new(AddRule {
+                    id: SecurityGroupRuleId(self.id()),
+                    group,
+                    project: None,
+                    direction: Direction::Ingress,
+                    ethertype: Ethertype::V4,
+                    protocol: Some("tcp".into()),
+                    port_range_min: Some(some.into()),
+                    port_range_max: Some(some.into()),
+                    remote_ip_prefix: None,
+                    remote_group: some.is_multiple_of(2).then_some(group),
+                    description: String::new(),
+                })
+            }
+            _ => {
+                let group = self.replicas[replica].cloud.security_groups.default_of(&PROJECT);
+                let Some(rule) = group.and_then(|g| g.rules.last().map(|r| r.id)) else { return Ok(()) };
+                Box::new(RemoveRule { id: rule })
+            }
+        };
+        self.commit(replica, actor, &*command).map(drop)
     }
 
     fn some_server(&mut self) -> Option<InstanceId> {

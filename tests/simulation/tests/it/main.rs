@@ -24,6 +24,10 @@ fn every_schedule_converges_and_keeps_the_invariants() {
         "InstancePowerObserved",
         "PortPlugged",
         "PortUnplugged",
+        "InstanceUpdated",
+        "SubnetUpdated",
+        "SecurityGroupRuleAdded",
+        "SecurityGroupRuleRemoved",
     ] {
         assert!(counts.get(event).is_some_and(|n| *n > 100), "{event} hardly ever happened: {counts:#?}");
     }
