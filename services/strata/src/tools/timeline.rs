@@ -128,6 +128,7 @@ fn detail(step: &Recorded) -> String {
         ) => {
             format!(": {operation:?}")
         }
+        Event::Instance(InstanceEvent::InstancePowerObserved { power, .. }) => format!(": {power:?}, by itself"),
         Event::Instance(InstanceEvent::InstanceOperationFailed { operation, reason, .. }) => format!(": {operation:?}: {reason}"),
         Event::Port(_) => format!(": port {}", step.event.stream().id),
         _ => String::new(),
