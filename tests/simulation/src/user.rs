@@ -190,21 +190,21 @@ impl Simulation {
     pub(crate) fn user(&mut self) -> Result<(), String> {
         let replica = self.random.index(self.replicas.len());
         let actor = Actor::User { user: USER, project: Some(PROJECT), from: "127.0.0.1".into() };
-        match self.random.below(12) {
-            0..3 => {
+        match self.random.below(13) {
+            0..4 => {
                 let id = InstanceId(self.id());
                 let request = self.request(id);
                 if let Some(Ok(())) = self.commit(replica, actor, &request)? {
                     self.accepted.insert(id);
                 }
             }
-            3..4 => {
+            4..5 => {
                 let Some(id) = self.some_server() else { return Ok(()) };
                 if let Some(Ok(())) = self.commit(replica, actor, &DeleteInstance { id, admin: false })? {
                     self.deleted.insert(id);
                 }
             }
-            4..9 => {
+            5..10 => {
                 let Some(id) = self.some_server() else { return Ok(()) };
                 // Mostly what fits the state as this user last saw it.
                 let fitting: &[Operation] = match self.replicas[replica].cloud.instances.get(&id).map(|i| i.state) {
@@ -216,7 +216,7 @@ impl Simulation {
                 let operation = fitting[self.random.index(fitting.len())];
                 self.commit(replica, actor, &OperateInstance { id, operation, admin: false })?;
             }
-            9..11 => self.around(replica, actor)?,
+            10..12 => self.around(replica, actor)?,
             _ => {
                 let host = self.some_host();
                 self.mishap(&host);
