@@ -69,7 +69,12 @@ async fn serve(link: &Link, what: String, answer: impl Fn(Message) -> BoxFuture<
 
 async fn condition_of(halves: &[Arc<dyn Half>]) -> Condition {
     let looked = tokio::time::timeout(LOOK, join_all(halves.iter().map(|h| h.trouble()))).await;
-    Condition { trouble: looked.map_or_else(|_| Some("what it works with (libvirt, the kernel) does not answer; what runs goes on, nothing is changed".into()), |found| found.into_iter().flatten().next()) }
+    Condition {
+        trouble: looked.map_or_else(
+            |_| Some("what it works with (libvirt, the kernel) does not answer; what runs goes on, nothing is changed".into()),
+            |found| found.into_iter().flatten().next(),
+        ),
+    }
 }
 
 async fn console(read: ReadConsole, message: &Message) -> ConsoleAnswer {
