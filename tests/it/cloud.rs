@@ -1,5 +1,7 @@
 //! A private cloud for tests: own data directory, own port, and nothing left when the test process ends, even by kill -9.
 
+pub use crate::wait::eventually;
+
 use crate::client::Client;
 use crate::http::Api;
 use std::net::TcpListener;
@@ -8,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 /// The program under test, built with it.
 pub const STRATA: &str = env!("CARGO_BIN_EXE_strata");
@@ -139,19 +140,6 @@ pub fn free_port() -> u16 {
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Waits until something holds; says what did not.
-#[track_caller]
-pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> Result<(), String>) {
-    let end = Instant::now() + limit;
-    loop {
-        match holds() {
-            Ok(()) => return,
-            Err(why) if Instant::now() > end => panic!("not within {limit:?}: {what}: {why}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(100)),
-        }
-    }
 }
 
 /// Sends a signal to one process.

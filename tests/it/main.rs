@@ -7,6 +7,7 @@
 mod client;
 mod cloud;
 mod http;
+mod wait;
 
 mod audit;
 mod bad_input;

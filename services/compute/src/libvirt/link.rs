@@ -167,6 +167,12 @@ pub fn error(e: &Error) -> HypervisorError {
         // Somebody else works on the domain, or it went while we looked: the next look sees what came of it.
         || matches!(e.code(), ErrorNumber::OperationTimeout | ErrorNumber::NoDomain);
     let message = e.message().trim().to_string();
+    // It ended or began while it was worked on, for example because libvirt was killed while it started it: look again.
+    let changed = e.code() == ErrorNumber::OperationInvalid
+        && ["domain is not running", "domain is already running"].iter().any(|m| message.ends_with(m));
+    if changed {
+        return HypervisorError::Unavailable(format!("the guest changed meanwhile ({message})"));
+    }
     if gone { HypervisorError::Unavailable(message) } else { HypervisorError::Failed(message) }
 }
 

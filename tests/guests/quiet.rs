@@ -1,0 +1,137 @@
+//! A correct host is left alone: nothing that restarts changes anything on it, and no guest notices (invariant 10).
+
+use crate::faults::ground;
+use crate::lab::{Lab, SOON, up};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// What the kernel says of changes while it lasts: links, addresses, routes, rules of the packet filter.
+struct Kernel(Vec<(String, Child)>);
+
+impl Kernel {
+    fn listen(lab: &Lab) -> Self {
+        let mut listeners = vec![];
+        let mut listen = |name: String, mut command: Command| {
+            let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is there");
+            listeners.push((name, child));
+        };
+        let words: [&[&str]; 2] =
+            [&["stdbuf", "-oL", "ip", "monitor", "link", "address", "route", "rule"], &["stdbuf", "-oL", "nft", "monitor"]];
+        for words in words {
+            let mut command = lab.machine.command(words[0]);
+            command.args(&words[1..]);
+            listen(format!("{} on the host", words[2]), command);
+            for namespace in lab.machine.sh("ls /run/netns").lines() {
+                let mut command = lab.machine.command("ip");
+                command.args(["netns", "exec", namespace]).args(words);
+                listen(format!("{} in {namespace}", words[2]), command);
+            }
+        }
+        // They say nothing when they are ready.
+        std::thread::sleep(Duration::from_millis(500));
+        Self(listeners)
+    }
+
+    /// What they heard, a line each.
+    fn heard(self, lab: &Lab) -> Vec<String> {
+        for words in ["ip monitor link", "nft monitor"] {
+            lab.machine.pids(words).iter().for_each(|pid| drop(lab.machine.try_sh(&format!("kill {pid}"))));
+        }
+        let mut heard = vec![];
+        for (name, mut child) in self.0 {
+            let mut said = String::new();
+            if let Some(mut output) = child.stdout.take() {
+                let _ = output.read_to_string(&mut said);
+            }
+            let _ = child.wait();
+            // nft tells which process read the rules, too.
+            heard.extend(said.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#')).map(|l| format!("{name}: {l}")));
+        }
+        heard
+    }
+}
+
+/// Every file of the host that isn't a log, and when it was written or replaced.
+fn files(lab: &Lab) -> BTreeMap<String, (u64, i64, i64)> {
+    let mut found = BTreeMap::new();
+    let mut todo = vec![lab.data.join("host")];
+    while let Some(directory) = todo.pop() {
+        for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+            let Ok(meta) = entry.path().symlink_metadata() else { continue };
+            let name = entry.path().display().to_string();
+            if meta.is_dir() {
+                todo.push(entry.path());
+            }
+            // Guests write to their disks and consoles, libvirt to its log and its sockets.
+            let own = ["console.log", "disk.qcow2", "/libvirt/", ".log"].iter().any(|n| name.contains(n));
+            if !own {
+                found.insert(name, (meta.ino(), meta.mtime(), meta.mtime_nsec()));
+            }
+        }
+    }
+    found
+}
+
+/// The domains as libvirt has them.
+fn domains(lab: &Lab) -> String {
+    let mut all = lab.virsh("list --all");
+    for id in lab.virsh("list --all --uuid").lines() {
+        all += &lab.virsh(&format!("dumpxml {id}"));
+    }
+    all
+}
+
+/// Does something, and asserts that nothing on the host changed by it.
+#[track_caller]
+fn changes_nothing(lab: &Lab, what: &str, deed: impl FnOnce()) {
+    let (kernel, files_before, domains_before) = (Kernel::listen(lab), files(lab), domains(lab));
+    deed();
+    lab.is_well();
+    // Also what is only looked at every few seconds has had its turn.
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(kernel.heard(lab), Vec::<String>::new(), "{what}: the kernel was asked to change something");
+    assert_eq!(files(lab), files_before, "{what}: files changed");
+    assert_eq!(domains(lab), domains_before, "{what}: domains changed");
+}
+
+#[test]
+fn a_host_that_is_as_it_should_be_is_not_touched() {
+    let ground = ground();
+    let lab = ground.watched();
+    // What listens does hear.
+    let kernel = Kernel::listen(&lab);
+    lab.machine.sh("ip link add probe type bridge && ip link del probe && nft add table ip probe && nft delete table ip probe");
+    std::thread::sleep(Duration::from_millis(300));
+    let heard = kernel.heard(&lab).join("\n");
+    assert!(heard.contains("ip on the host") && heard.contains("nft on the host"), "{heard}");
+
+    let pings = [ground.victim().ping(), ground.witness().ping()];
+    lab.is_well();
+    changes_nothing(&lab, "a restart of the compute worker", || lab.crash("compute"));
+    changes_nothing(&lab, "a restart of the network worker", || lab.crash("network"));
+    pings.into_iter().for_each(|p| p.lost_nothing("restarts of the workers"));
+}
+
+#[test]
+fn guests_outlive_the_cloud_and_are_found_again() {
+    let ground = ground();
+    let lab = ground.watched();
+    let (victim, witness) = (ground.victim(), ground.witness());
+    let pings = [victim.ping(), witness.ping()];
+    let processes = [victim.qemu(), witness.qemu()];
+    assert!(processes.iter().all(Option::is_some));
+    let files_before = files(&lab);
+    lab.tool(&["down"]);
+    assert_eq!([victim.qemu(), witness.qemu()], processes, "`strata down` leaves guests running");
+    up(&lab.machine, &lab.data);
+    lab.is_well();
+    for guest in [&victim, &witness] {
+        guest.wait_status("ACTIVE", SOON);
+    }
+    assert_eq!([victim.qemu(), witness.qemu()], processes, "`strata up` adopts them");
+    assert_eq!(files(&lab), files_before, "and writes nothing");
+    pings.into_iter().for_each(|p| p.lost_nothing("down and up"));
+}
