@@ -198,7 +198,7 @@ impl Bench {
         let qemu = Command::new("qemu-system-x86_64")
             .args([
                 "-machine",
-                "q35,accel=tcg",
+                "q35",
                 "-accel",
                 "tcg,tb-size=32",
                 "-cpu",

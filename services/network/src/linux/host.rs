@@ -197,15 +197,21 @@ impl Host {
         if !wanted::is_served(view) {
             return network.dnsmasq.is_none();
         }
-        let (files, conf) = self.dhcp(id, view);
+        let Some(inside) = self.reality.as_ref().and_then(|r| r.inside.get(id)) else { return false };
+        let (files, conf) = self.dhcp(id, view, inside);
         let current = network.dnsmasq.as_ref().is_some_and(|d| d.conf == conf);
         current && network.state.read == digest_of(&files)
     }
 
-    fn dhcp(&self, id: &NetworkId, view: &PlannedPlug) -> (dhcp::Files, PathBuf) {
+    /// What dnsmasq is told. The place where it listens is part of it: one that was started in a namespace or on a device that is
+    /// there no more still runs, and serves nobody.
+    fn dhcp(&self, id: &NetworkId, view: &PlannedPlug, inside: &Inside) -> (dhcp::Files, PathBuf) {
         let directory = self.state.network(id);
         let ports = self.ports.iter().map(|(id, p)| (id, &p.plug)).filter(|(_, p)| p.network == *id);
-        let files = dhcp::files(id, view, ports, &directory);
+        let mut files = dhcp::files(id, view, ports, &directory);
+        let device = inside.links.get(&names::namespace_end(id)).map_or(0, |link| link.index);
+        let (of, namespace) = inside.namespace.unwrap_or_default();
+        files.conf.push_str(&format!("# for namespace {of}:{namespace}, device {device}\n"));
         let conf = directory.join(format!("dnsmasq-{}.conf", &digest(files.conf.as_bytes())[..12]));
         (files, conf)
     }
@@ -402,12 +408,13 @@ impl Host {
 
     /// Brings a network's dnsmasq to what the ports here need.
     async fn serve(&mut self, id: &NetworkId) -> Outcome<()> {
+        let inside = self.look_inside(id).await?;
         let Some(view) = self.view(id) else { return Ok(()) };
         let directory = self.state.network(id);
         if !wanted::is_served(view) {
             return self.stop(id).await;
         }
-        let (files, conf) = self.dhcp(id, view);
+        let (files, conf) = self.dhcp(id, view, &inside);
         let read = digest_of(&files);
         let Some(network) = self.networks.get_mut(id) else { return Ok(()) };
         self.state.write(&conf, files.conf.as_bytes())?;
