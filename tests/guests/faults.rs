@@ -204,7 +204,7 @@ fn strike_with(faults: &[Fault]) {
                 victim.act(if off { json!({"os-start": null}) } else { json!({"reboot": {"type": "HARD"}}) });
                 victim.wait_ready(boots + 1);
                 victim.wait_status("ACTIVE", SOON);
-                // Known hole: not asserted is that it answers again (`victim.answers()`); now and then it gets no lease.
+                victim.answers();
             }
         }
         ping.lost_nothing(name);
@@ -231,7 +231,6 @@ fn a_crash_at_any_step_of_create_and_delete_leaves_nothing_half_done() {
 }
 
 #[test]
-#[ignore = "known hole: a libvirtd that is killed while it starts a guest can leave the next one, and the compute worker, waiting for it"]
 fn a_crash_of_libvirt_while_it_starts_a_guest_leaves_nothing_half_done() {
     crash(&[("libvirt", 150), ("libvirt", 400)]);
 }

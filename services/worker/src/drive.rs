@@ -7,13 +7,15 @@ use crate::half::{Half, Looked, Thing};
 use crate::lease::Lease;
 use crate::link::jitter;
 use crate::plans::Change;
-use crate::reports::Reports;
+use crate::reports::{Reports, Strays};
 use futures_util::future::{join_all, select_all};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
+use strata_events::PortId;
 use strata_projections::plan::Item;
+use strata_projections::plan::port::PortPlan;
 use strata_projections::report::Report;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -45,6 +47,7 @@ pub(crate) async fn drive(
     halves: Vec<Arc<dyn Half>>,
     options: &WorkerOptions,
     mut plan: mpsc::Receiver<Change>,
+    mut strays: mpsc::Receiver<Strays>,
     reports: &Reports,
     lease: &Lease,
 ) {
@@ -73,6 +76,7 @@ pub(crate) async fn drive(
                 Some(change) => drive.planned(change),
                 None => return,
             },
+            Some((position, ports)) = strays.recv() => ports.into_iter().for_each(|id| drive.stray(id, position)),
             Some(looked) = drive.running.join_next() => match looked {
                 Ok(looked) => {
                     if let Some(report) = drive.looked(looked) {
@@ -137,6 +141,19 @@ impl Drive {
                 self.slots.insert(thing, slot);
                 self.due(thing);
             }
+        }
+    }
+
+    /// The conductor says that a port is not this host's. It knows more than the plan that had it made, unless that is newer.
+    fn stray(&mut self, id: PortId, position: u64) {
+        let thing = Thing::Port(id);
+        if let Some(slot) = self.slots.get_mut(&thing)
+            && slot.position <= position
+        {
+            slot.item = Arc::new(Item::Port(Box::new(PortPlan { id, plug: None })));
+            slot.position = position;
+            slot.failures = 0;
+            self.due(thing);
         }
     }
 

@@ -87,14 +87,15 @@ pub async fn run_worker(
 ) {
     let link = &*access.link;
     let (changes, plan) = tokio::sync::mpsc::channel(256);
+    let (astray, strays) = tokio::sync::mpsc::channel(16);
     let reports = reports::Reports::default();
     let lease = lease::Lease::default();
     tokio::select! {
         () = stop => {}
         () = plans::follow(link, &options, changes) => {}
-        () = reports::deliver(link, &reports) => {}
+        () = reports::deliver(link, &reports, &astray) => {}
         () = lease::keep(link, &lease) => {}
         () = asks::answer(link, console, &halves) => {}
-        () = drive::drive(halves.clone(), &options, plan, &reports, &lease) => {}
+        () = drive::drive(halves.clone(), &options, plan, strays, &reports, &lease) => {}
     }
 }

@@ -5,8 +5,9 @@
 use crate::link::{Link, backoff};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use strata_events::PortId;
 use strata_projections::report::{Answer, BATCH, Report, Reports as Message, subject};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 /// See the module.
@@ -74,8 +75,11 @@ impl Reports {
     }
 }
 
+/// Ports that the conductor says are not this host's, as of a position of the log.
+pub(crate) type Strays = (u64, Vec<PortId>);
+
 /// Tells the conductor for ever.
-pub(crate) async fn deliver(link: &Link, reports: &Reports) {
+pub(crate) async fn deliver(link: &Link, reports: &Reports, strays: &mpsc::Sender<Strays>) {
     let subject = subject(&link.host, "observed");
     let mut connected = link.connected.clone();
     let mut failures = 0;
@@ -94,6 +98,12 @@ pub(crate) async fn deliver(link: &Link, reports: &Reports) {
         };
         match answer {
             Answer::Taken => failures = 0,
+            Answer::Strays { position, ports } => {
+                failures = 0;
+                tracing::warn!(host = %link.host, ports = ports.len(), "ports of a forgotten plan are here; they are removed");
+                // Only the worker's end closes it.
+                let _ = strays.send((position, ports)).await;
+            }
             Answer::Refused { reason } => {
                 // Said again it would be refused again; the next whole plan brings what still matters.
                 tracing::error!(host = %link.host, %reason, "the conductor refuses what this host reports");
@@ -115,7 +125,6 @@ pub(crate) async fn deliver(link: &Link, reports: &Reports) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use strata_events::PortId;
 
     fn plugged(n: u128) -> Report {
         Report::PortPlugged { id: PortId(Uuid::from_u128(n)) }

@@ -196,19 +196,7 @@ impl Bench {
         }
         let begun = Instant::now();
         let qemu = Command::new("qemu-system-x86_64")
-            .args([
-                "-machine",
-                "q35",
-                "-accel",
-                "tcg,tb-size=32",
-                "-cpu",
-                "qemu64",
-                "-m",
-                "128",
-                "-nodefaults",
-                "-display",
-                "none",
-            ])
+            .args(["-machine", "q35", "-accel", "tcg,tb-size=32", "-cpu", "qemu64", "-m", "128", "-nodefaults", "-display", "none"])
             .arg("-drive")
             .arg(format!("file={},format=qcow2,if=virtio", disk.display()))
             .arg("-netdev")

@@ -46,6 +46,9 @@ pub fn owner(domain: &Domain) -> Result<Option<Owner>, Error> {
 pub fn power(domain: &Domain) -> Result<Power, Error> {
     let (state, reason) = domain.get_state()?;
     Ok(match state {
+        // Nobody is starting it any more: whoever looks has no call of its own under way. libvirtd died in the middle, and such a
+        // guest never runs; asked to resume it, libvirt waits for ever.
+        sys::VIR_DOMAIN_PAUSED if reason as u32 == sys::VIR_DOMAIN_PAUSED_STARTING_UP => Power::Crashed,
         sys::VIR_DOMAIN_PAUSED => Power::Paused,
         sys::VIR_DOMAIN_SHUTOFF if saved(domain)? => Power::Suspended,
         sys::VIR_DOMAIN_SHUTOFF if reason as u32 == sys::VIR_DOMAIN_SHUTOFF_CRASHED => Power::Crashed,
@@ -80,6 +83,9 @@ pub fn settled<T>(done: Result<T, Error>, so_already: impl FnOnce() -> Result<bo
 }
 
 pub fn start(domain: &Domain) -> Result<(), Error> {
+    if active(domain)? && power(domain)? == Power::Crashed {
+        destroy(domain)?;
+    }
     settled(domain.create(), || domain.is_active())
 }
 

@@ -6,7 +6,7 @@ use crate::{Conductor, Failure, now};
 use futures_util::future::join_all;
 use strata_conductor::decide::report::Observe;
 use strata_conductor::{Class, Command, Context};
-use strata_events::{Actor, HostName};
+use strata_events::{Actor, HostName, PortId};
 use strata_projections::Cloud;
 use strata_projections::report::{Answer, BATCH, Report, Reports};
 
@@ -38,13 +38,21 @@ pub async fn observe(conductor: &Conductor, host: &HostName, reports: Vec<Report
         .map(|report| Observe { host: host.clone(), report })
         .partition(|command| matches!(command.decide(&latest, &context(&latest, command)), Ok(events) if !events.is_empty()));
     let mut commands = news;
+    let (mut strays, mut position) = (vec![], 0);
     if !stale.is_empty() {
         // Nothing follows from these, as far as is known here: most are repetitions. Be sure before saying so.
         let sure = match conductor.cloud().await {
             Ok(cloud) => cloud,
             Err(failure) => return Answer::Later { reason: failure.to_string() },
         };
+        position = sure.position;
         for command in stale {
+            if let Report::PortPlugged { id } = &command.report
+                && sure.hosts.contains(host)
+                && !belongs(&sure, host, id)
+            {
+                strays.push(*id);
+            }
             match command.decide(&sure, &context(&sure, &command)) {
                 Ok(events) if events.is_empty() => {}
                 Ok(_) => commands.push(command),
@@ -66,7 +74,12 @@ pub async fn observe(conductor: &Conductor, host: &HostName, reports: Vec<Report
             Err(failure) => return Answer::Later { reason: failure.to_string() },
         }
     }
-    Answer::Taken
+    if strays.is_empty() { Answer::Taken } else { Answer::Strays { position, ports: strays } }
+}
+
+/// Whether a port is this host's, or is just leaving it.
+fn belongs(cloud: &Cloud, host: &HostName, id: &PortId) -> bool {
+    cloud.ports.is_remnant(host, id) || cloud.ports.get(id).is_some_and(|p| p.binding.as_ref().is_some_and(|b| b.host == *host))
 }
 
 /// A report follows from the request that the thing's last action began with.
