@@ -132,10 +132,10 @@ fn shape(lab: &Lab) -> Vec<String> {
             ip netns exec $n ip -o addr | sed -E "s/^[0-9]+: ([^ ]+) +([^ ]+ [^ ]+).*/$n \1 \2/"
         done
         nft list ruleset | sed -E 's/counter packets [0-9]+ bytes [0-9]+//' | awk '/^table/ { t = $0 } { print t, $0 }' | sort -u
-        for p in /proc/[0-9]*; do [ "$(cat $p/comm 2> /dev/null)" != dnsmasq ] || tr '\0' ' ' < $p/cmdline; echo; done | sort -u
+        for p in /proc/[0-9]*; do [ "$(cat $p/comm 2> /dev/null)" != dnsmasq ] || tr '\0' ' ' < $p/cmdline; echo; done | sed -E 's/dnsmasq-[0-9a-f]+\.conf/dnsmasq.conf/' | sort -u
     "#;
     let mut lines: Vec<String> = lab.machine.sh(script).lines().map(|l| l.trim().to_string()).filter(|l| !l.is_empty()).collect();
-    // Numbers of domains count up.
+    // Numbers of domains count up, and a dnsmasq that follows its namespace has another configuration.
     lines.extend(lab.virsh("list --all").lines().map(|l| l.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")));
     lines
 }
