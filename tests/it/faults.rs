@@ -202,7 +202,7 @@ pub fn judge(cloud: &Cloud, told: &Told) {
     }
     eventually("the remaining servers go", Duration::from_secs(30), || {
         let left = demo.get("/compute/v2.1/servers").json()["servers"].as_array().map_or(0, Vec::len);
-        let ports = demo.get("/network/v2.0/ports").json()["ports"].as_array().map_or(0, Vec::len);
+        let ports = demo.get("/network/v2.0/ports?device_owner=compute:nova").json()["ports"].as_array().map_or(0, Vec::len);
         if (left, ports) == (0, 0) { Ok(()) } else { Err(format!("{left} servers and {ports} ports are left")) }
     });
     let replay = cloud.tool(&["replay", "--verify"]);
