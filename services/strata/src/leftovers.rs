@@ -21,7 +21,7 @@ const CONNECTING: Duration = Duration::from_secs(15);
 
 /// Asks every guest to shut down, and waits.
 pub fn shut_down(layout: &Layout) -> Result<()> {
-    let Some((settings, identity)) = of_host(layout)? else { return Ok(()) };
+    let Some((settings, identity)) = of_host(layout)?.filter(|(settings, _)| settings.hypervisor) else { return Ok(()) };
     tools::block_on(async {
         // It fetches nothing here: the connection is only what the hypervisor is opened with.
         let access = Arc::new(HostAccess(Access::connect(identity.clone(), Role::Compute).await?));
@@ -72,9 +72,11 @@ pub fn remove(layout: &Layout) -> Result<()> {
     .context("something of the guests is left")
 }
 
-/// None: this machine is no host.
+/// None: this machine never was a host with guests. That it is none any more (`--simulated` was said since) is no reason to leave
+/// what it made.
 fn of_host(layout: &Layout) -> Result<Option<(Settings, strata_worker::Identity)>> {
     let Some(identity) = host::identity(layout)? else { return Ok(None) };
     let settings = if layout.settings_file().exists() { layout.settings()? } else { Settings::default() };
-    Ok(settings.hypervisor.then_some((settings, identity)))
+    let made = ["instances", "network"].iter().any(|what| layout.host().join(what).exists());
+    Ok(made.then_some((settings, identity)))
 }

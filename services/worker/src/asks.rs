@@ -1,5 +1,5 @@
-//! What a host is asked over NATS: the console log of a server, and whether it can do its work. Answers go to whoever asked; the host's permit lets it answer
-//! each question once and publish nothing else.
+//! What a host is asked over NATS: the console log of a server, and whether it can do its work. Answers go to whoever asked; the
+//! host's permit lets it answer each question once and publish nothing else.
 
 use crate::Half;
 use crate::link::{Link, backoff};
