@@ -62,15 +62,41 @@ pub const READY: &str = "ready";
 
 /// Runs the cloud until SIGTERM or SIGINT.
 pub async fn run(layout: Layout, settings: Settings) -> Result<()> {
-    let Some(_lock) = Lock::take(&layout)? else { bail!("a supervisor runs already in {}", layout.data.display()) };
+    let _lock = lock(&layout)?;
+    let outcome = keep(&layout, &settings, start).await;
+    if settings.postgres_url.is_none() && !layout.socket_dir().starts_with(&layout.data) {
+        let _ = std::fs::remove_dir_all(layout.socket_dir());
+    }
+    outcome
+}
+
+/// Keeps a machine that is only a host running, until SIGTERM or SIGINT. Its guests go on running.
+pub async fn run_host(layout: Layout, settings: Settings) -> Result<()> {
+    let start = async |layout: &Layout, settings: &Settings, keepers: &mut Vec<Keeper>| {
+        start_libvirt(layout, settings, keepers)?;
+        start_host(layout, settings, keepers).await
+    };
+    let _lock = lock(&layout)?;
+    keep(&layout, &settings, start).await
+}
+
+fn lock(layout: &Layout) -> Result<Lock> {
+    Lock::take(layout)?.with_context(|| format!("a supervisor runs already in {}", layout.data.display()))
+}
+
+/// Keeps what `start` starts running, until SIGTERM or SIGINT.
+async fn keep(
+    layout: &Layout,
+    settings: &Settings,
+    start: impl AsyncFnOnce(&Layout, &Settings, &mut Vec<Keeper>) -> Result<()>,
+) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    Record::of("supervisor", std::process::id()).context("/proc is not mounted")?.keep(&layout)?;
-    sweep_leftovers(&layout);
-
+    Record::of("supervisor", std::process::id()).context("/proc is not mounted")?.keep(layout)?;
+    sweep_leftovers(layout);
     let mut keepers = vec![];
     let outcome = tokio::select! {
-        outcome = start(&layout, &settings, &mut keepers) => outcome,
+        outcome = start(layout, settings, &mut keepers) => outcome,
         _ = terminate.recv() => bail_stopped(),
         _ = interrupt.recv() => bail_stopped(),
     };
@@ -82,37 +108,7 @@ pub async fn run(layout: Layout, settings: Settings) -> Result<()> {
     for keeper in keepers.into_iter().rev() {
         keeper.stop().await;
     }
-    Record::forget(&layout, "supervisor");
-    if settings.postgres_url.is_none() && !layout.socket_dir().starts_with(&layout.data) {
-        let _ = std::fs::remove_dir_all(layout.socket_dir());
-    }
-    outcome
-}
-
-/// Keeps a machine that is only a host running, until SIGTERM or SIGINT. Its guests go on running.
-pub async fn run_host(layout: Layout, settings: Settings) -> Result<()> {
-    let Some(_lock) = Lock::take(&layout)? else { bail!("a supervisor runs already in {}", layout.data.display()) };
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Record::of("supervisor", std::process::id()).context("/proc is not mounted")?.keep(&layout)?;
-    sweep_leftovers(&layout);
-    let mut keepers = vec![];
-    let outcome = tokio::select! {
-        outcome = async {
-            start_libvirt(&layout, &settings, &mut keepers)?;
-            start_host(&layout, &settings, &mut keepers).await
-        } => outcome,
-        _ = terminate.recv() => bail_stopped(),
-        _ = interrupt.recv() => bail_stopped(),
-    };
-    if outcome.is_ok() {
-        say(READY);
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-    }
-    for keeper in keepers.into_iter().rev() {
-        keeper.stop().await;
-    }
-    Record::forget(&layout, "supervisor");
+    Record::forget(layout, "supervisor");
     outcome
 }
 
