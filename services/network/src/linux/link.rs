@@ -28,6 +28,8 @@ pub struct Link {
     pub kind: Kind,
     pub master: Option<u32>,
     pub up: bool,
+    /// Somebody is at the other end; of a device that is up only.
+    pub carrier: bool,
     pub mtu: u32,
     pub mac: Vec<u8>,
 }
@@ -193,6 +195,7 @@ fn read(message: &LinkMessage) -> Option<(String, Link)> {
         kind: Kind::Other,
         master: None,
         up: message.header.flags.contains(LinkFlags::Up),
+        carrier: message.header.flags.contains(LinkFlags::LowerUp),
         mtu: 0,
         mac: vec![],
     };

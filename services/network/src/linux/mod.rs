@@ -4,6 +4,7 @@
 
 mod conntrack;
 mod dhcp;
+mod holder;
 mod host;
 mod link;
 mod names;

@@ -21,6 +21,20 @@ pub struct PortState {
     /// Its number in the packet filter's marks.
     pub number: u16,
     pub done: bool,
+    #[serde(default)]
+    pub tap: Tap,
+}
+
+/// What a port's tap was, as far as a guest that uses it may notice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tap {
+    /// Never wholly made: nobody uses it.
+    #[default]
+    New,
+    Made,
+    /// Somebody took it away: a guest may still hold what it was, and must be given the new one.
+    Lost,
 }
 
 /// A network.

@@ -1,23 +1,23 @@
-//! The host as it is and as it shall be, and the hands that bring the one to the other. One thing is changed at a time; what many
-//! ports share (the packet filter, a network's dnsmasq) is brought up to date once for all that wait ([`Host::flush`]).
+//! The host as it is and as it shall be. One thing is changed at a time; what many ports share (the packet filter, a network's
+//! dnsmasq) is brought up to date once for all that wait ([`Host::flush`]). `devices`, `filter` and `serve` are the hands.
+
+mod devices;
+mod filter;
+mod serve;
 
 use super::link::{Changes, Kind, Links, Netlink};
 use super::process::{self, Dnsmasq};
-use super::state::{NetworkState, PortState, RulesState, State};
-use super::wanted::{self, Inside, Setting, Step};
-use super::{LinuxConfig, conntrack, dhcp, names, netns, rules, tap};
+use super::state::{NetworkState, PortState, RulesState, State, Tap};
+use super::wanted::{self, Inside, Step};
+use super::{LinuxConfig, names, netns};
 use crate::{DataplaneError, Found};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use strata_events::{NetworkId, PortId, SecurityGroupId};
 use strata_projections::plan::port::PlannedPlug;
 
 type Outcome<T> = Result<T, DataplaneError>;
-
-/// A step that leaves another to do is not the last; more than these means that something undoes them.
-const ROUNDS: usize = 12;
 
 pub(super) struct Network {
     pub state: NetworkState,
@@ -124,12 +124,6 @@ impl Host {
         self.ports.values().map(|p| p.plug.network).collect()
     }
 
-    fn ruleset(&self) -> String {
-        let zones = self.networks.iter().map(|(id, n)| (*id, n.state.zone)).collect();
-        let ports = self.ports.iter().map(|(id, p)| rules::Port { id, number: p.number, plug: &p.plug }).collect();
-        rules::ruleset(&rules::Input { tag: &self.config.tag, ports, zones: &zones, groups: &self.groups })
-    }
-
     /// Looks at everything, once, until there is doubt again.
     pub async fn look(&mut self) -> Outcome<()> {
         if self.reality.is_some() {
@@ -155,20 +149,6 @@ impl Host {
         Ok(())
     }
 
-    async fn listing(&mut self) -> Outcome<String> {
-        if let Some(listed) = &self.listed {
-            return Ok(listed.clone());
-        }
-        let table = rules::table(&self.config.tag);
-        let listed = digest(&blocking(move || process::list_tables(&table)).await?);
-        Ok(self.listed.insert(listed).clone())
-    }
-
-    /// Whether the packet filter holds what the ports want.
-    fn is_filtered(&self) -> bool {
-        self.listed.as_ref() == Some(&self.rules.listing) && self.rules.text == digest(self.ruleset().as_bytes())
-    }
-
     async fn look_inside(&mut self, id: &NetworkId) -> Outcome<Inside> {
         let path = names::namespace(&self.config.netns_dir, id);
         let namespace = netns::identity(&path).map_err(|e| DataplaneError::Unavailable(format!("{}: {e}", path.display())))?;
@@ -189,31 +169,6 @@ impl Host {
             None => BTreeSet::new(),
         };
         Ok(Inside { namespace, links, addresses })
-    }
-
-    /// Whether dnsmasq runs where it shall, with what it shall know.
-    fn is_served(&self, id: &NetworkId) -> bool {
-        let (Some(view), Some(network)) = (self.view(id), self.networks.get(id)) else { return false };
-        if !wanted::is_served(view) {
-            return network.dnsmasq.is_none();
-        }
-        let Some(inside) = self.reality.as_ref().and_then(|r| r.inside.get(id)) else { return false };
-        let (files, conf) = self.dhcp(id, view, inside);
-        let current = network.dnsmasq.as_ref().is_some_and(|d| d.conf == conf);
-        current && network.state.read == digest_of(&files)
-    }
-
-    /// What dnsmasq is told. The place where it listens is part of it: one that was started in a namespace or on a device that is
-    /// there no more still runs, and serves nobody.
-    fn dhcp(&self, id: &NetworkId, view: &PlannedPlug, inside: &Inside) -> (dhcp::Files, PathBuf) {
-        let directory = self.state.network(id);
-        let ports = self.ports.iter().map(|(id, p)| (id, &p.plug)).filter(|(_, p)| p.network == *id);
-        let mut files = dhcp::files(id, view, ports, &directory);
-        let device = inside.links.get(&names::namespace_end(id)).map_or(0, |link| link.index);
-        let (of, namespace) = inside.namespace.unwrap_or_default();
-        files.conf.push_str(&format!("# for namespace {of}:{namespace}, device {device}\n"));
-        let conf = directory.join(format!("dnsmasq-{}.conf", &digest(files.conf.as_bytes())[..12]));
-        (files, conf)
     }
 
     /// Whether a port is all there. Looks first.
@@ -254,7 +209,8 @@ impl Host {
             if self.ports.get(id).is_some_and(|p| p.plug.rules != plug.rules || !p.plug.port_security_enabled) {
                 self.stricter.insert(*id);
             }
-            let port = PortState { plug: plug.clone(), number, done: false };
+            let tap = self.ports.get(id).map_or(Tap::New, |p| p.tap);
+            let port = PortState { plug: plug.clone(), number, done: false, tap };
             self.state.put_port(id, &port)?;
             self.ports.insert(*id, port);
         }
@@ -287,66 +243,6 @@ impl Host {
         zones.find(|z| !taken.contains(z)).ok_or_else(|| DataplaneError::Failed("this host has no room for more networks".into()))
     }
 
-    /// Makes a port's devices and its network's, until no step is left.
-    pub async fn make(&mut self, id: &PortId, open: bool) -> Outcome<()> {
-        let Some(plug) = self.ports.get(id).map(|p| p.plug.clone()) else { return Ok(()) };
-        let network = plug.network;
-        for _ in 0..ROUNDS {
-            let links = self.root.links().await?;
-            let inside = self.look_inside(&network).await?;
-            let Some(view) = self.view(&network) else { return Ok(()) };
-            let mut steps = wanted::network(&network, view, &links, &inside)?;
-            steps.extend(wanted::port(id, &plug, &links, open)?);
-            if let Some(reality) = &mut self.reality {
-                reality.links = links;
-                reality.inside.insert(network, inside);
-            }
-            if steps.is_empty() {
-                return Ok(());
-            }
-            for step in steps {
-                tracing::debug!(port = %id, ?step, "changes");
-                self.step(&network, step).await?;
-            }
-        }
-        Err(DataplaneError::Failed(format!("port {id}: what is made here is undone by something else on this host")))
-    }
-
-    async fn step(&mut self, network: &NetworkId, step: Step) -> Outcome<()> {
-        let path = names::namespace(&self.config.netns_dir, network);
-        let about = |e: std::io::Error, what: &str| DataplaneError::Failed(format!("{what}: {e}"));
-        match step {
-            Step::AddBridge { name, mac, mtu } => self.root.add_bridge(&name, mac, mtu).await,
-            Step::AddTap { name } => {
-                self.changes.one();
-                tap::create(&name).map_err(|e| about(e, &format!("tap {name} can't be made")))?;
-                self.root.without_ipv6(&name)
-            }
-            Step::AddNamespace => {
-                self.changes.one();
-                netns::create(&path).map_err(|e| about(e, &format!("the namespace {} can't be made", path.display())))
-            }
-            Step::AddVeth { name, peer } => self.root.add_veth(&name, &peer).await,
-            Step::Delete { name, index } => self.root.delete(&name, index).await,
-            Step::MoveInside { name, index } => {
-                let namespace = std::fs::File::open(&path).map_err(|e| about(e, "the namespace can't be opened"))?;
-                self.root.move_to(&name, index, &namespace).await
-            }
-            Step::Set { inside, name, index, what } => {
-                let within = self.networks.get(network).and_then(|n| n.inside.as_ref()).map(|(_, netlink, _)| netlink);
-                let netlink = if inside { within.unwrap_or(&self.root) } else { &self.root };
-                match what {
-                    Setting::Mtu(mtu) => netlink.set_mtu(&name, index, mtu).await,
-                    Setting::Mac(mac) => netlink.set_mac(&name, index, mac).await,
-                    Setting::Up(up) => netlink.set_up(&name, index, up).await,
-                    Setting::Master(master) => netlink.set_master(&name, index, Some(master)).await,
-                    Setting::Address(net) => netlink.add_address(&name, index, net).await,
-                    Setting::NoAddress(net) => netlink.remove_address(&name, index, net).await,
-                }
-            }
-        }
-    }
-
     /// Brings the packet filter and every network that changed up to this wish, and to all that came meanwhile. What one
     /// network lacks is the trouble of its own ports only.
     pub async fn flush(&mut self, wish: u64, own: Option<&NetworkId>) -> Outcome<()> {
@@ -364,136 +260,13 @@ impl Host {
         own.and_then(|network| self.unserved.get(network)).map_or(Ok(()), |why| Err(why.clone()))
     }
 
-    async fn filter(&mut self) -> Outcome<()> {
-        let text = self.ruleset();
-        let wanted = digest(text.as_bytes());
-        let listed = self.listing().await?;
-        if wanted == self.rules.text && self.rules.listing == listed {
-            return self.judge().await;
-        }
-        let (changes, filtered) = (self.changes.clone(), self.ports.values().any(|p| p.plug.port_security_enabled));
-        self.listed = None;
-        let load = move || {
-            if filtered {
-                process::need_bridge_filter()?;
-            }
-            process::load_rules(&text, &changes)
-        };
-        blocking(load).await?;
-        let listing = self.listing().await?;
-        if listing == digest(b"") && !self.ports.is_empty() {
-            return Err(DataplaneError::Unavailable("the packet filter's rules were loaded and are not there".into()));
-        }
-        self.rules = RulesState { text: wanted, listing };
-        self.state.put_rules(&self.rules)?;
-        self.judge().await
-    }
-
-    /// Ends the connections that the present rules would not let begin.
-    async fn judge(&mut self) -> Outcome<()> {
-        let ports = self.stricter.iter().filter_map(|id| {
-            let plug = &self.ports.get(id)?.plug;
-            let zone = self.networks.get(&plug.network)?.state.zone;
-            Some(conntrack::Judged { plug: plug.clone(), zone })
-        });
-        let ports: Vec<conntrack::Judged> = ports.collect();
-        if !ports.is_empty() {
-            let (groups, changes) = (self.groups.clone(), self.changes.clone());
-            let failed = |e| DataplaneError::Failed(format!("connections that are allowed no more can't be ended: {e}"));
-            blocking(move || conntrack::judge(&ports, &groups, &changes).map_err(failed)).await?;
-        }
-        self.stricter.clear();
-        Ok(())
-    }
-
-    /// Brings a network's dnsmasq to what the ports here need.
-    async fn serve(&mut self, id: &NetworkId) -> Outcome<()> {
-        let inside = self.look_inside(id).await?;
-        let Some(view) = self.view(id) else { return Ok(()) };
-        let directory = self.state.network(id);
-        if !wanted::is_served(view) {
-            return self.stop(id).await;
-        }
-        let (files, conf) = self.dhcp(id, view, &inside);
-        let read = digest_of(&files);
-        let Some(network) = self.networks.get_mut(id) else { return Ok(()) };
-        self.state.write(&conf, files.conf.as_bytes())?;
-        self.state.write(&directory.join("hosts"), files.hosts.as_bytes())?;
-        self.state.write(&directory.join("options"), files.options.as_bytes())?;
-        let running = process::running(&directory);
-        // A lease that it remembers would keep an address from its next owner.
-        let moved = files.leases.iter().any(|(ip, mac)| network.state.leases.get(ip).is_some_and(|held| held != mac));
-        let mut state = network.state.clone();
-        match &running[..] {
-            [one] if one.conf == conf && !moved => {
-                if state.read != read {
-                    process::reload(one, &self.changes);
-                }
-                network.dnsmasq = Some(one.clone());
-                state.leases.extend(&files.leases);
-            }
-            _ => {
-                let namespace = names::namespace(&self.config.netns_dir, id);
-                let (changes, at, conf) = (self.changes.clone(), directory.clone(), conf.clone());
-                let started = blocking(move || {
-                    process::stop(&at, &changes)?;
-                    process::start(&namespace, &conf, &changes)?;
-                    Ok(process::running(&at))
-                });
-                network.dnsmasq = started.await?.into_iter().next();
-                state.leases = files.leases;
-            }
-        }
-        state.read = read;
-        if state != network.state {
-            network.state = state;
-            self.state.put_network(id, &network.state)?;
-        }
-        self.without_old(id, Some(&conf))
-    }
-
-    /// Configurations from before.
-    fn without_old(&self, id: &NetworkId, but: Option<&PathBuf>) -> Outcome<()> {
-        let entries = std::fs::read_dir(self.state.network(id)).into_iter().flatten().flatten().map(|e| e.path());
-        let old = |p: &PathBuf| p.extension().is_some_and(|e| e == "conf") && Some(p) != but;
-        entries.filter(old).try_for_each(|p| self.state.remove(&p))
-    }
-
-    /// Ends a network's dnsmasq and removes its namespace.
-    async fn stop(&mut self, id: &NetworkId) -> Outcome<()> {
-        let directory = self.state.network(id);
-        let changes = self.changes.clone();
-        blocking(move || process::stop(&directory, &changes)).await?;
-        if let Some(network) = self.networks.get_mut(id) {
-            network.dnsmasq = None;
-            if let Some((_, _, watch)) = network.inside.take() {
-                watch.abort();
-            }
-            if network.state.read != String::new() {
-                network.state = NetworkState { zone: network.state.zone, leases: BTreeMap::new(), read: String::new() };
-                self.state.put_network(id, &network.state)?;
-            }
-        }
-        self.without_old(id, None)?;
-        let near = names::host_end(id);
-        if let Some(link) = self.root.links().await?.get(&near).filter(|l| l.kind == Kind::Veth) {
-            self.root.delete(&near, link.index).await?;
-        }
-        let path = names::namespace(&self.config.netns_dir, id);
-        if path.exists() {
-            self.changes.one();
-            netns::remove(&path).map_err(|e| DataplaneError::Failed(format!("{} can't be removed: {e}", path.display())))?;
-        }
-        self.reality = None;
-        Ok(())
-    }
-
     /// It is all there now.
     pub fn done(&mut self, id: &PortId) -> Outcome<()> {
         if let Some(port) = self.ports.get_mut(id)
             && !port.done
         {
             port.done = true;
+            port.tap = Tap::Made;
             self.state.put_port(id, port)?;
         }
         Ok(())
@@ -587,16 +360,6 @@ impl Host {
         self.ports.keys().chain(self.leaving.keys()).copied().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Takes the rules away, also those that nothing is known of any more. Only when no port is left.
-    pub async fn without_rules(&mut self) -> Outcome<()> {
-        self.listed = None;
-        if self.ports.is_empty() && self.listing().await? != digest(b"") {
-            self.rules = RulesState::default();
-            self.filter().await?;
-        }
-        Ok(())
-    }
-
     /// Whether a dnsmasq or a namespace is not what was last seen. Cheap: for every second or two.
     pub fn stirred(&self) -> bool {
         self.networks.iter().any(|(id, network)| {
@@ -607,8 +370,4 @@ impl Host {
             gone || identity.is_some() && netns::identity(&path).ok().flatten() != identity
         })
     }
-}
-
-fn digest_of(files: &dhcp::Files) -> String {
-    digest(format!("{}\0{}", files.hosts, files.options).as_bytes())
 }

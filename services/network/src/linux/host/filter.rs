@@ -1,0 +1,80 @@
+//! The packet filter: all rules of this cloud's ports in one table, changed as one; and the connections that it lets be no more.
+
+use super::{Host, Outcome, blocking, digest};
+use crate::DataplaneError;
+use crate::linux::state::RulesState;
+use crate::linux::{conntrack, process, rules};
+
+impl Host {
+    fn ruleset(&self) -> String {
+        let zones = self.networks.iter().map(|(id, n)| (*id, n.state.zone)).collect();
+        let ports = self.ports.iter().map(|(id, p)| rules::Port { id, number: p.number, plug: &p.plug }).collect();
+        rules::ruleset(&rules::Input { tag: &self.config.tag, ports, zones: &zones, groups: &self.groups })
+    }
+
+    pub(super) async fn listing(&mut self) -> Outcome<String> {
+        if let Some(listed) = &self.listed {
+            return Ok(listed.clone());
+        }
+        let table = rules::table(&self.config.tag);
+        let listed = digest(&blocking(move || process::list_tables(&table)).await?);
+        Ok(self.listed.insert(listed).clone())
+    }
+
+    /// Whether the packet filter holds what the ports want.
+    pub(super) fn is_filtered(&self) -> bool {
+        self.listed.as_ref() == Some(&self.rules.listing) && self.rules.text == digest(self.ruleset().as_bytes())
+    }
+
+    pub(super) async fn filter(&mut self) -> Outcome<()> {
+        let text = self.ruleset();
+        let wanted = digest(text.as_bytes());
+        let listed = self.listing().await?;
+        if wanted == self.rules.text && self.rules.listing == listed {
+            return self.judge().await;
+        }
+        let (changes, filtered) = (self.changes.clone(), self.ports.values().any(|p| p.plug.port_security_enabled));
+        self.listed = None;
+        let load = move || {
+            if filtered {
+                process::need_bridge_filter()?;
+            }
+            process::load_rules(&text, &changes)
+        };
+        blocking(load).await?;
+        let listing = self.listing().await?;
+        if listing == digest(b"") && !self.ports.is_empty() {
+            return Err(DataplaneError::Unavailable("the packet filter's rules were loaded and are not there".into()));
+        }
+        self.rules = RulesState { text: wanted, listing };
+        self.state.put_rules(&self.rules)?;
+        self.judge().await
+    }
+
+    /// Ends the connections that the present rules would not let begin.
+    async fn judge(&mut self) -> Outcome<()> {
+        let ports = self.stricter.iter().filter_map(|id| {
+            let plug = &self.ports.get(id)?.plug;
+            let zone = self.networks.get(&plug.network)?.state.zone;
+            Some(conntrack::Judged { plug: plug.clone(), zone })
+        });
+        let ports: Vec<conntrack::Judged> = ports.collect();
+        if !ports.is_empty() {
+            let (groups, changes) = (self.groups.clone(), self.changes.clone());
+            let failed = |e| DataplaneError::Failed(format!("connections that are allowed no more can't be ended: {e}"));
+            blocking(move || conntrack::judge(&ports, &groups, &changes).map_err(failed)).await?;
+        }
+        self.stricter.clear();
+        Ok(())
+    }
+
+    /// Takes the rules away, also those that nothing is known of any more. Only when no port is left.
+    pub async fn without_rules(&mut self) -> Outcome<()> {
+        self.listed = None;
+        if self.ports.is_empty() && self.listing().await? != digest(b"") {
+            self.rules = RulesState::default();
+            self.filter().await?;
+        }
+        Ok(())
+    }
+}
