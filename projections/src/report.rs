@@ -46,9 +46,16 @@ pub const BATCH: usize = 256;
 pub enum Answer {
     /// Taken in and durable.
     Taken,
-    /// Taken in; but these ports are not this host's, as of this position of the log: a plan of before (NATS may forget the last
-    /// moments when it is killed) had them made again. They carry nothing that could be lost: nothing of them shall be left.
-    Strays { position: u64, ports: Vec<PortId> },
+    /// Taken in; but these are not this host's, as of this position of the log: a plan of before (NATS may forget the last
+    /// moments when it is killed) had them made again. Nothing of them shall be left.
+    Strays {
+        position: u64,
+        /// Ports carry nothing that could be lost: that the log does not know them here is enough.
+        ports: Vec<PortId>,
+        /// Servers only of which the log says that they were deleted.
+        #[serde(default)]
+        instances: Vec<InstanceId>,
+    },
     /// Not now: say it again later.
     Later { reason: String },
     /// Never: the host is not known, or the message makes no sense.

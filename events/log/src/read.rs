@@ -7,6 +7,7 @@ use futures_util::{StreamExt, pin_mut};
 use strata_events::{Hash, Recorded, Stream};
 
 const READ_STREAM: &str = include_str!("../../../schema/queries/read_stream.sql");
+const STREAM_END: &str = include_str!("../../../schema/queries/stream_end.sql");
 const HASH_AT: &str = include_str!("../../../schema/queries/hash_at.sql");
 
 impl Log {
@@ -29,6 +30,14 @@ impl Log {
         let query = client.prepare_cached(READ_STREAM).await?;
         let rows = client.query(&query, &[&stream.kind, &stream.id, &after.cast_signed(), &i64::from(limit)]).await?;
         rows.iter().map(|row| Raw::from_row(row)?.decode()).collect()
+    }
+
+    /// The last event of a stream; none if there is no such stream.
+    pub async fn stream_end(&self, stream: &Stream) -> Result<Option<Recorded>, LogError> {
+        let client = self.client().await?;
+        let query = client.prepare_cached(STREAM_END).await?;
+        let row = client.query_opt(&query, &[&stream.kind, &stream.id]).await?;
+        row.map(|row| Raw::from_row(&row)?.decode()).transpose()
     }
 
     /// The hash of the event at a position; none if there is no such event. Position 0 has the empty hash.

@@ -8,13 +8,15 @@ use crate::lease::Lease;
 use crate::link::jitter;
 use crate::plans::Change;
 use crate::reports::{Reports, Strays};
-use futures_util::future::{join_all, select_all};
+use futures_util::FutureExt;
+use futures_util::future::{Fuse, FusedFuture, join_all, select_all};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use strata_events::PortId;
+use strata_projections::cloud::instance::Wanted;
 use strata_projections::plan::Item;
+use strata_projections::plan::instance::InstancePlan;
 use strata_projections::plan::port::PortPlan;
 use strata_projections::report::Report;
 use tokio::sync::mpsc;
@@ -67,6 +69,7 @@ pub(crate) async fn drive(
         at_once: options.at_once,
     };
     let mut inventory = None;
+    let mut counting = std::pin::pin!(Fuse::terminated());
     let mut inventory_due = tokio::time::interval(Duration::from_secs(60));
     loop {
         drive.start();
@@ -76,7 +79,7 @@ pub(crate) async fn drive(
                 Some(change) => drive.planned(change),
                 None => return,
             },
-            Some((position, ports)) = strays.recv() => ports.into_iter().for_each(|id| drive.stray(id, position)),
+            Some((position, things)) = strays.recv() => things.into_iter().for_each(|thing| drive.stray(thing, position)),
             Some(looked) = drive.running.join_next() => match looked {
                 Ok(looked) => {
                     if let Some(report) = drive.looked(looked) {
@@ -97,17 +100,19 @@ pub(crate) async fn drive(
                 held = lease.holds();
                 drive.overdue();
             }
-            _ = inventory_due.tick() => {
-                let now = join_all(halves.iter().map(|h| h.inventory())).await.into_iter().flatten().next();
-                if now.is_none() {
-                    // A hypervisor that was not there yet.
-                    inventory_due.reset_after(Duration::from_secs(5));
-                }
-                if now.is_some() && inventory != now {
-                    reports.push(Report::Inventory { inventory: now.clone().unwrap_or_else(|| unreachable!("looked at just above")) });
-                    inventory = now;
-                }
+            // Beside the rest: a hypervisor that hangs takes its time to say so.
+            _ = inventory_due.tick(), if counting.is_terminated() => {
+                counting.set(join_all(halves.iter().map(|h| h.inventory())).fuse());
             }
+            counted = &mut counting => match counted.into_iter().flatten().next() {
+                Some(now) if inventory.as_ref() != Some(&now) => {
+                    reports.push(Report::Inventory { inventory: now.clone() });
+                    inventory = Some(now);
+                }
+                Some(_) => {}
+                // A hypervisor that was not there yet.
+                None => inventory_due.reset_after(Duration::from_secs(5)),
+            },
         }
     }
 }
@@ -144,13 +149,16 @@ impl Drive {
         }
     }
 
-    /// The conductor says that a port is not this host's. It knows more than the plan that had it made, unless that is newer.
-    fn stray(&mut self, id: PortId, position: u64) {
-        let thing = Thing::Port(id);
+    /// The conductor says that a thing is not this host's. It knows more than the plan that had it made, unless that is newer.
+    fn stray(&mut self, thing: Thing, position: u64) {
         if let Some(slot) = self.slots.get_mut(&thing)
             && slot.position <= position
         {
-            slot.item = Arc::new(Item::Port(Box::new(PortPlan { id, plug: None })));
+            slot.item = Arc::new(match &*slot.item {
+                Item::Instance(plan) => Item::Instance(Box::new(InstancePlan { wanted: Wanted::Absent, ..(**plan).clone() })),
+                Item::Port(plan) => Item::Port(Box::new(PortPlan { id: plan.id, plug: None })),
+                Item::Group(_) => return,
+            });
             slot.position = position;
             slot.failures = 0;
             self.due(thing);

@@ -2,13 +2,12 @@
 //! is on the host, however long the control plane is away. One message is under way at a time: observations of one thing
 //! never overtake each other.
 
+use crate::half::Thing;
 use crate::link::{Link, backoff};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use strata_events::PortId;
 use strata_projections::report::{Answer, BATCH, Report, Reports as Message, subject};
 use tokio::sync::{Notify, mpsc};
-use uuid::Uuid;
 
 /// See the module.
 #[derive(Default)]
@@ -19,23 +18,16 @@ pub(crate) struct Reports {
 
 #[derive(Default)]
 struct Waiting {
-    order: VecDeque<Thing>,
-    latest: HashMap<Thing, Report>,
+    order: VecDeque<Option<Thing>>,
+    latest: HashMap<Option<Thing>, Report>,
 }
 
-/// What an observation is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Thing {
-    Instance(Uuid),
-    Port(Uuid),
-    Host,
-}
-
-fn thing(report: &Report) -> Thing {
+/// What an observation is about; none is the host itself.
+fn thing(report: &Report) -> Option<Thing> {
     match report {
-        Report::Instance { id, .. } | Report::InstanceAbsent { id, .. } | Report::InstanceFailed { id, .. } => Thing::Instance(id.0),
-        Report::PortPlugged { id } | Report::PortFailed { id, .. } | Report::PortAbsent { id } => Thing::Port(id.0),
-        Report::Inventory { .. } => Thing::Host,
+        Report::Instance { id, .. } | Report::InstanceAbsent { id, .. } | Report::InstanceFailed { id, .. } => Some(Thing::Instance(*id)),
+        Report::PortPlugged { id } | Report::PortFailed { id, .. } | Report::PortAbsent { id } => Some(Thing::Port(*id)),
+        Report::Inventory { .. } => None,
     }
 }
 
@@ -75,8 +67,8 @@ impl Reports {
     }
 }
 
-/// Ports that the conductor says are not this host's, as of a position of the log.
-pub(crate) type Strays = (u64, Vec<PortId>);
+/// What the conductor says is not this host's, as of a position of the log.
+pub(crate) type Strays = (u64, Vec<Thing>);
 
 /// Tells the conductor for ever.
 pub(crate) async fn deliver(link: &Link, reports: &Reports, strays: &mpsc::Sender<Strays>) {
@@ -98,11 +90,13 @@ pub(crate) async fn deliver(link: &Link, reports: &Reports, strays: &mpsc::Sende
         };
         match answer {
             Answer::Taken => failures = 0,
-            Answer::Strays { position, ports } => {
+            Answer::Strays { position, ports, instances } => {
                 failures = 0;
-                tracing::warn!(host = %link.host, ports = ports.len(), "ports of a forgotten plan are here; they are removed");
+                let things = ports.into_iter().map(Thing::Port).chain(instances.into_iter().map(Thing::Instance));
+                let things: Vec<Thing> = things.collect();
+                tracing::warn!(host = %link.host, ?things, "a forgotten plan had these made again; they are removed");
                 // Only the worker's end closes it.
-                let _ = strays.send((position, ports)).await;
+                let _ = strays.send((position, things)).await;
             }
             Answer::Refused { reason } => {
                 // Said again it would be refused again; the next whole plan brings what still matters.
@@ -125,6 +119,8 @@ pub(crate) async fn deliver(link: &Link, reports: &Reports, strays: &mpsc::Sende
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strata_events::PortId;
+    use uuid::Uuid;
 
     fn plugged(n: u128) -> Report {
         Report::PortPlugged { id: PortId(Uuid::from_u128(n)) }

@@ -6,7 +6,8 @@ use crate::{Conductor, Failure, now};
 use futures_util::future::join_all;
 use strata_conductor::decide::report::Observe;
 use strata_conductor::{Class, Command, Context};
-use strata_events::{Actor, HostName, PortId};
+use strata_events::instance::InstanceEvent;
+use strata_events::{Actor, Event, HostName, InstanceId, PortId, Stream};
 use strata_projections::Cloud;
 use strata_projections::report::{Answer, BATCH, Report, Reports};
 
@@ -38,7 +39,7 @@ pub async fn observe(conductor: &Conductor, host: &HostName, reports: Vec<Report
         .map(|report| Observe { host: host.clone(), report })
         .partition(|command| matches!(command.decide(&latest, &context(&latest, command)), Ok(events) if !events.is_empty()));
     let mut commands = news;
-    let (mut strays, mut position) = (vec![], 0);
+    let (mut ports, mut instances, mut position) = (vec![], vec![], 0);
     if !stale.is_empty() {
         // Nothing follows from these, as far as is known here: most are repetitions. Be sure before saying so.
         let sure = match conductor.cloud().await {
@@ -47,11 +48,17 @@ pub async fn observe(conductor: &Conductor, host: &HostName, reports: Vec<Report
         };
         position = sure.position;
         for command in stale {
-            if let Report::PortPlugged { id } = &command.report
-                && sure.hosts.contains(host)
-                && !belongs(&sure, host, id)
-            {
-                strays.push(*id);
+            match &command.report {
+                _ if !sure.hosts.contains(host) => {}
+                Report::PortPlugged { id } if !belongs(&sure, host, id) => ports.push(*id),
+                Report::Instance { id, .. } | Report::InstanceFailed { id, .. } if sure.instances.get(id).is_none() => {
+                    match was_deleted(conductor, id).await {
+                        Ok(true) => instances.push(*id),
+                        Ok(false) => tracing::warn!(%host, instance = %id, "a server that the log has never heard of; it is left alone"),
+                        Err(e) => return Answer::Later { reason: e.to_string() },
+                    }
+                }
+                _ => {}
             }
             match command.decide(&sure, &context(&sure, &command)) {
                 Ok(events) if events.is_empty() => {}
@@ -74,7 +81,14 @@ pub async fn observe(conductor: &Conductor, host: &HostName, reports: Vec<Report
             Err(failure) => return Answer::Later { reason: failure.to_string() },
         }
     }
-    if strays.is_empty() { Answer::Taken } else { Answer::Strays { position, ports: strays } }
+    if ports.is_empty() && instances.is_empty() { Answer::Taken } else { Answer::Strays { position, ports, instances } }
+}
+
+/// Whether the log itself says so: a server that is merely not known (a log brought back from an older copy) may be dear to someone.
+async fn was_deleted(conductor: &Conductor, id: &InstanceId) -> Result<bool, strata_log::LogError> {
+    let stream = Stream { kind: "instance".into(), id: id.to_string() };
+    let end = conductor.log().stream_end(&stream).await?;
+    Ok(end.is_some_and(|last| matches!(last.event, Event::Instance(InstanceEvent::InstanceDeleted { .. }))))
 }
 
 /// Whether a port is this host's, or is just leaving it.

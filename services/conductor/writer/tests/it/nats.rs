@@ -452,7 +452,7 @@ async fn reports_that_make_no_sense_are_refused_and_change_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_plan_that_nats_remembers_by_mistake_leaves_no_port_behind() {
+async fn a_plan_that_nats_remembers_by_mistake_leaves_nothing_behind() {
     let (postgres, nats) = (PrivatePostgres::start(), PrivateNats::start());
     let r = replica(&postgres, &nats).await;
     let c = &r.conductor;
@@ -460,23 +460,38 @@ async fn a_plan_that_nats_remembers_by_mistake_leaves_no_port_behind() {
     let h1 = join(c, &nats, "h1").await;
     let directory = std::env::temp_dir().join(format!("strata-strays-{}", std::process::id()));
     let worker = host(&h1, SimulateOptions { directory: Some(directory.clone()), ..SimulateOptions::default() });
-    let plugged = || std::fs::read_dir(directory.join("h1/ports")).into_iter().flatten().flatten().count();
+    let count = |of: &str| std::fs::read_dir(directory.join("h1").join(of)).into_iter().flatten().flatten().count();
+    let held = || (count("domains"), count("ports"));
     create(c, 0, "h1").await;
     is(c, 0, Some(State::Active), 20).await;
 
     let bucket = jetstream::new(r.link.client.clone()).get_key_value("PLANS").await.expect("the plans");
     let port = c.latest().ports.values().next().expect("its port").id;
-    let key = format!("h1.port.{port}");
-    let plan = bucket.get(key.clone()).await.expect("NATS answers").expect("its plan");
+    let server = c.latest().instances.values().next().expect("its server").id;
+    let mut plans = vec![];
+    for key in [format!("h1.port.{port}"), format!("h1.instance.{server}")] {
+        let plan = bucket.get(key.clone()).await.expect("NATS answers").expect("its plan");
+        plans.push((key, plan));
+    }
     ask(c, 0, Operation::Delete).await;
     is(c, 0, None, 10).await;
-    eventually("its port is gone", 10, async || if plugged() == 0 { Ok(()) } else { Err(plugged()) }).await;
+    eventually("all of it is gone", 10, async || if held() == (0, 0) { Ok(()) } else { Err(held()) }).await;
 
-    // Killed at the wrong moment, a nats-server begins again from before: the last it knows is that the port shall be there.
-    bucket.put(key, plan).await.expect("NATS takes it");
-    create(c, 1, "h1").await; // planned after it
+    // Killed at the wrong moment, a nats-server begins again from before: the last it knows is that they shall be there. So does
+    // one whose cloud's log was brought back from a copy, of a server that the copy has never heard of.
+    let (key, plan) = &plans[1];
+    let unknown = uuid::Uuid::from_u128(77).to_string();
+    let other = String::from_utf8_lossy(plan).replace(&server.to_string(), &unknown);
+    plans.push((key.replace(&server.to_string(), &unknown), other.into()));
+    for (key, plan) in plans {
+        bucket.put(key, plan).await.expect("NATS takes it");
+    }
+    create(c, 1, "h1").await; // planned after them
     is(c, 1, Some(State::Active), 10).await;
-    eventually("only the other server's port is left", 10, async || if plugged() == 1 { Ok(()) } else { Err(plugged()) }).await;
+    eventually("the other server is left, and the one that nobody deleted", 10, async || {
+        if held() == (2, 1) && directory.join("h1/domains").join(format!("{unknown}.json")).exists() { Ok(()) } else { Err(held()) }
+    })
+    .await;
     worker.abort();
     std::fs::remove_dir_all(&directory).expect("it was made above");
 }
