@@ -6,6 +6,7 @@ use crate::http::Client;
 use crate::report::{Must, Report, Row};
 use hyper::Method;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -230,7 +231,12 @@ impl Bench {
         for guest in &guests {
             self.status(guest, "ACTIVE").await?;
         }
-        cpu.push(self.control_plane() - before);
+        let after = self.control_plane();
+        let spent: BTreeMap<&str, f64> = after.iter().map(|(who, s)| (&who[..], s - before.get(who).unwrap_or(&0.0))).collect();
+        for (who, seconds) in spent.iter().filter(|(_, s)| **s > 0.0) {
+            println!("    {who}: {seconds:.2} s");
+        }
+        cpu.push(spent.values().sum());
         report.add(Row { what: MANY.into(), unit: "s", rounds: cpu, baseline: vec![], must: Must::AtMost(2.0), they: "" });
         self.until("all guests are ready", || guests.iter().all(|g| self.is_ready(g))).await?;
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -268,10 +274,17 @@ impl Bench {
         Ok(())
     }
 
-    /// CPU seconds of every process of the cloud but libvirtd, QEMU and dnsmasq.
-    fn control_plane(&self) -> f64 {
+    /// CPU seconds of every process of the cloud but libvirtd, QEMU and dnsmasq, those of ended children included, by what it is.
+    fn control_plane(&self) -> BTreeMap<String, f64> {
         let theirs = ["libvirtd", "qemu-system-x86", "dnsmasq", "qemu-img"];
-        self.cloud.processes().into_iter().filter(|p| !theirs.iter().any(|t| name(*p).starts_with(t))).map(ticks).sum()
+        let ours = self.cloud.processes().into_iter().filter(|p| !theirs.iter().any(|t| name(*p).starts_with(t)));
+        let mut spent = BTreeMap::new();
+        for pid in ours {
+            let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let verbs: Vec<&str> = arguments.split('\0').skip(1).take_while(|a| !a.starts_with('-')).collect();
+            *spent.entry(format!("{} {}", name(pid).trim(), verbs.join(" "))).or_default() += ticks(pid);
+        }
+        spent
     }
     fn worker(&self, role: &str) -> Option<u32> {
         self.cloud.processes().into_iter().find(|p| {
