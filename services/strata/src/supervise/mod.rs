@@ -7,6 +7,7 @@ mod keeper;
 pub mod libvirt;
 pub mod nats;
 pub mod postgres;
+mod reaper;
 pub mod services;
 
 use crate::credentials;
@@ -94,6 +95,7 @@ async fn keep(
     let mut interrupt = signal(SignalKind::interrupt())?;
     Record::of("supervisor", std::process::id()).context("/proc is not mounted")?.keep(layout)?;
     sweep_leftovers(layout);
+    let _reaper = reaper::Reaper::start().context("can't adopt orphans")?;
     let mut keepers = vec![];
     let outcome = tokio::select! {
         outcome = start(layout, settings, &mut keepers) => outcome,
