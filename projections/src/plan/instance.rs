@@ -7,6 +7,7 @@ use crate::cloud::instance::{Instance, Wanted};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use strata_events::host::HostEvent;
+use strata_events::image::ImageEvent;
 use strata_events::instance::{InstanceEvent, Size};
 use strata_events::port::{FixedIp, MacAddress};
 use strata_events::{HostName, ImageId, InstanceId, NetworkId, PortId, ProjectId, SecretId, UserId};
@@ -59,6 +60,9 @@ pub struct InstancePlan {
     pub user: UserId,
     pub size: Size,
     pub image: Option<PlannedImage>,
+    /// The image that the root disk should begin as, and that is there no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_gone: Option<ImageId>,
     pub key_name: Option<String>,
     pub public_key: Option<String>,
     pub metadata: BTreeMap<String, String>,
@@ -74,6 +78,7 @@ pub struct InstancePlan {
 }
 
 pub(super) fn plan(cloud: &Cloud, host: &HostName, i: &Instance) -> (Key, Item) {
+    let image = i.spec.image.and_then(|id| cloud.images.planned(&id));
     let nics = i.spec.ports.iter().filter_map(|id| cloud.ports.get(id));
     let ready = i
         .spec
@@ -93,7 +98,8 @@ pub(super) fn plan(cloud: &Cloud, host: &HostName, i: &Instance) -> (Key, Item) 
         project: i.project,
         user: i.user,
         size: i.spec.size.clone(),
-        image: i.spec.image.and_then(|id| cloud.images.planned(&id)),
+        image_gone: i.spec.image.filter(|_| image.is_none()),
+        image,
         key_name: i.spec.key_name.clone(),
         public_key: i.spec.public_key.clone(),
         metadata: i.spec.metadata.clone(),
@@ -129,6 +135,13 @@ fn security_groups(cloud: &Cloud, i: &Instance) -> Vec<String> {
 pub(super) fn touched_by_host(after: &Cloud, event: &HostEvent) -> Vec<Key> {
     let HostEvent::HostJoined { id, .. } = event else { return vec![] };
     after.instances.on_host(id).map(|i| Key::new(id, KIND, i.id)).collect()
+}
+
+/// Servers that begin, or began, as this image.
+pub(super) fn touched_by_image(after: &Cloud, event: &ImageEvent) -> Vec<Key> {
+    let Ok(image) = event.stream_id().parse::<ImageId>() else { return vec![] };
+    let of_it = after.instances.newest_first().filter(|i| i.spec.image == Some(image));
+    of_it.filter_map(|i| i.host.as_ref().map(|h| Key::new(h, KIND, i.id))).collect()
 }
 
 pub(super) fn touched(before: &Cloud, after: &Cloud, event: &InstanceEvent) -> Vec<Key> {

@@ -63,6 +63,7 @@ pub fn touched(before: &Cloud, after: &Cloud, event: &Event) -> Vec<Key> {
     match event {
         Event::Instance(e) => instance::touched(before, after, e),
         Event::Host(e) => instance::touched_by_host(after, e),
+        Event::Image(e) => instance::touched_by_image(after, e),
         Event::Port(e) => port::touched(before, after, e),
         Event::Network(_) | Event::Subnet(_) | Event::SecurityGroup(_) => port::touched_by_neighbour(before, after, event),
         _ => vec![],

@@ -101,6 +101,10 @@ impl<H: Hypervisor> Compute<H> {
     async fn perform(&self, plan: &InstancePlan, action: Action) -> Result<(), HypervisorError> {
         let (h, id) = (&self.hypervisor, &plan.id);
         match action {
+            // Without it the guest would get an empty disk.
+            Action::Define if let Some(image) = plan.image_gone => Err(HypervisorError::Failed(format!(
+                "The image {image} was deleted before the server was built. Delete the server and make it of another image."
+            ))),
             Action::Define => h.define(plan).await,
             Action::Start => h.start(id).await,
             Action::Shutdown => h.shutdown(id).await,

@@ -233,6 +233,7 @@ pub(crate) mod tests {
                 extra_specs: BTreeMap::new(),
             },
             image: None,
+            image_gone: None,
             key_name: None,
             public_key: None,
             metadata: BTreeMap::new(),
@@ -271,6 +272,19 @@ pub(crate) mod tests {
         compute.settle(&InstancePlan { generation: 2, ready: false, ..plan() }, &|| true).await;
         compute.settle(&plan(), &|| true).await;
         assert!(compute.hypervisor().list().await.is_ok_and(|l| l.is_empty()));
+    }
+
+    #[tokio::test]
+    async fn a_server_whose_image_was_deleted_gets_no_empty_disk() {
+        let compute = host(Options::default());
+        let image_gone = Some(strata_events::ImageId(uuid::Uuid::from_u128(7)));
+        let settled = compute.settle(&InstancePlan { image_gone, ..plan() }, &|| true).await;
+        let Some(Report::InstanceFailed { reason, .. }) = settled.report else { panic!("{settled:?}") };
+        assert!(reason.contains("was deleted before the server was built"), "{reason}");
+        assert!(compute.hypervisor().list().await.is_ok_and(|l| l.is_empty()));
+        // One that was built from it goes on.
+        compute.settle(&plan(), &|| true).await;
+        assert_eq!(compute.settle(&InstancePlan { image_gone, ..plan() }, &|| true).await.report, is(Power::Running, 0));
     }
 
     #[tokio::test]

@@ -104,6 +104,7 @@ fn plan(wanted: Wanted, asks: u32, reboots: u32, generation: u32) -> InstancePla
             extra_specs: BTreeMap::new(),
         },
         image: None,
+        image_gone: None,
         key_name: None,
         public_key: None,
         metadata: BTreeMap::new(),

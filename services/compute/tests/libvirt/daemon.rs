@@ -306,6 +306,7 @@ pub fn plan(n: u128) -> InstancePlan {
             extra_specs: BTreeMap::new(),
         },
         image: None,
+        image_gone: None,
         key_name: None,
         public_key: None,
         metadata: BTreeMap::new(),

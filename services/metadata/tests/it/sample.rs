@@ -61,6 +61,7 @@ pub fn plan(id: u128, nics: Vec<Nic>) -> InstancePlan {
             extra_specs: BTreeMap::new(),
         },
         image: None,
+        image_gone: None,
         key_name: Some("mine".into()),
         public_key: Some("ssh-ed25519 AAAA me@home\n".into()),
         metadata: BTreeMap::from([("role".into(), "db".into())]),

@@ -16,6 +16,23 @@ fn placement_binds_every_port_and_is_idempotent() {
 }
 
 #[test]
+fn a_host_is_told_when_the_image_of_a_server_that_it_builds_is_deleted() {
+    use strata_projections::plan::{self, Item};
+    let requested = given(cloud()).when(ask(1)).accepted();
+    let placed = again(&requested).when(PlaceInstance { id: id(1), host: "h1".into() }).accepted();
+    let deleted: Event = ImageEvent::ImageDeleted { id: IMAGE }.into();
+    let without = after(placed.clone(), deleted.clone());
+    let told = plan::touched(&placed, &without, &deleted);
+    let [key] = &told.into_iter().collect::<Vec<_>>()[..] else { panic!("one key") };
+    let planned = |cloud: &Cloud| match plan::item(cloud, key) {
+        Some(Item::Instance(plan)) => (plan.image.is_some(), plan.image_gone),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(planned(&placed), (true, None));
+    assert_eq!(planned(&without), (false, Some(IMAGE)));
+}
+
+#[test]
 fn a_host_is_never_overfilled_and_a_lost_one_gets_nothing() {
     let large = |n| RequestInstances { flavor: "m1.large".into(), ..ask(n) };
     let requested = given(cloud()).when(large(1)).accepted();
