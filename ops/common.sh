@@ -26,6 +26,7 @@ install_packages() {
         ours=1
         printf '#!/bin/sh\nexit 101\n' > $policy
         chmod +x $policy
+        trap 'rm -f /usr/sbin/policy-rc.d' EXIT
     fi
     export DEBIAN_FRONTEND=noninteractive
     local log
@@ -35,12 +36,14 @@ install_packages() {
         mapfile -t missing < <(missing_packages) &&
         { [ ${#missing[@]} = 0 ] || apt-get install -qy --no-install-recommends "${missing[@]}"; }; } > "$log" 2>&1; then
         tail -n 20 "$log" >&2
-        [ -z "$ours" ] || rm -f $policy
         echo "apt-get could not install them; the whole output: $log" >&2
         exit 1
     fi
     rm -f "$log"
-    [ -z "$ours" ] || rm -f $policy
+    if [ -n "$ours" ]; then
+        rm -f $policy
+        trap - EXIT
+    fi
 }
 
 need_cargo() {

@@ -71,7 +71,31 @@ impl Doors for NetworkDoors {
 /// The instances of the plan, for metadata: there is nothing to bring about.
 pub struct Guests {
     metadata: Arc<Metadata>,
-    known: Mutex<BTreeMap<InstanceId, InstancePlan>>,
+    known: Mutex<Known>,
+}
+
+/// In the order in which they were last told. The end of a server may go by unheard while NATS is away; whoever has its address
+/// then was told later.
+#[derive(Default)]
+struct Known {
+    told: u64,
+    plans: BTreeMap<InstanceId, (u64, InstancePlan)>,
+}
+
+impl Known {
+    fn tell(&mut self, plan: &InstancePlan) {
+        self.told += 1;
+        if plan.wanted == Wanted::Absent {
+            self.plans.remove(&plan.id);
+        } else {
+            self.plans.insert(plan.id, (self.told, plan.clone()));
+        }
+    }
+    fn in_order(&self) -> Vec<InstancePlan> {
+        let mut plans: Vec<_> = self.plans.values().collect();
+        plans.sort_by_key(|(told, _)| *told);
+        plans.into_iter().map(|(_, plan)| plan.clone()).collect()
+    }
 }
 
 impl Guests {
@@ -88,15 +112,10 @@ impl Half for Guests {
         async move {
             let thing = Thing::of(item);
             let Item::Instance(plan) = item else { return Looked { thing, report: None, again: false, gone: false } };
-            let gone = plan.wanted == Wanted::Absent;
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            if gone {
-                known.remove(&plan.id)
-            } else {
-                known.insert(plan.id, (**plan).clone())
-            };
-            self.metadata.update(known.values().cloned());
-            Looked { thing, report: None, again: false, gone }
+            known.tell(plan);
+            self.metadata.update(known.in_order());
+            Looked { thing, report: None, again: false, gone: plan.wanted == Wanted::Absent }
         }
         .boxed()
     }

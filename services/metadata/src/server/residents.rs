@@ -84,6 +84,7 @@ impl Kept {
 }
 
 impl Residents {
+    /// For an address that two claim the later plan counts.
     pub(crate) fn become_of(&self, plans: impl IntoIterator<Item = InstancePlan>) -> Self {
         let mut next = Self { strangers: self.strangers.clone(), ..Self::default() };
         for plan in plans.into_iter().filter(|p| p.wanted != Wanted::Absent) {

@@ -158,6 +158,15 @@ fn the_same_address_in_two_networks_is_two_guests() {
 }
 
 #[test]
+fn who_was_told_last_has_the_address() {
+    let (old, new) = (plan(9, vec![nic(1, "127.0.1.5", true)]), plan(1, vec![nic(1, "127.0.1.5", true)]));
+    let host = Host::with(vec![old.clone(), new.clone()]);
+    assert_eq!(hostname(&host, 1, "127.0.1.5"), "guest-1.novalocal");
+    host.metadata.update([new, old]);
+    assert_eq!(hostname(&host, 1, "127.0.1.5"), "guest-9.novalocal");
+}
+
+#[test]
 fn what_a_guest_writes_into_a_request_makes_it_nobody_else() {
     let host = Host::with(vec![plan(1, vec![nic(1, "127.0.1.5", true)]), plan(2, vec![nic(1, "127.0.1.6", true)])]);
     let (victim, project) = (uuid(2), uuid(700).simple());

@@ -9,6 +9,7 @@ use strata_conductor::{Class, Command, Context};
 use strata_events::instance::InstanceEvent;
 use strata_events::{Actor, Event, HostName, InstanceId, PortId, Stream};
 use strata_projections::Cloud;
+use strata_projections::cloud::instance::Wanted;
 use strata_projections::report::{Answer, BATCH, Report, Reports};
 
 /// How many messages are worked on at the same time.
@@ -51,13 +52,11 @@ pub async fn observe(conductor: &Conductor, host: &HostName, reports: Vec<Report
             match &command.report {
                 _ if !sure.hosts.contains(host) => {}
                 Report::PortPlugged { id } if !belongs(&sure, host, id) => ports.push(*id),
-                Report::Instance { id, .. } | Report::InstanceFailed { id, .. } if sure.instances.get(id).is_none() => {
-                    match was_deleted(conductor, id).await {
-                        Ok(true) => instances.push(*id),
-                        Ok(false) => tracing::warn!(%host, instance = %id, "a server that the log has never heard of; it is left alone"),
-                        Err(e) => return Answer::Later { reason: e.to_string() },
-                    }
-                }
+                Report::Instance { id, .. } | Report::InstanceFailed { id, .. } => match was_given_up(conductor, &sure, id).await {
+                    Ok(true) => instances.push(*id),
+                    Ok(false) => {}
+                    Err(e) => return Answer::Later { reason: e.to_string() },
+                },
                 _ => {}
             }
             match command.decide(&sure, &context(&sure, &command)) {
@@ -84,11 +83,19 @@ pub async fn observe(conductor: &Conductor, host: &HostName, reports: Vec<Report
     if ports.is_empty() && instances.is_empty() { Answer::Taken } else { Answer::Strays { position, ports, instances } }
 }
 
-/// Whether the log itself says so: a server that is merely not known (a log brought back from an older copy) may be dear to someone.
-async fn was_deleted(conductor: &Conductor, id: &InstanceId) -> Result<bool, strata_log::LogError> {
+/// Whether nothing of a server is to be left on any host: its host has said so before, or the log itself ends with its deletion. One
+/// that is merely not known (a log brought back from an older copy) may be dear to someone.
+async fn was_given_up(conductor: &Conductor, cloud: &Cloud, id: &InstanceId) -> Result<bool, strata_log::LogError> {
+    if let Some(known) = cloud.instances.get(id) {
+        return Ok(known.host.is_none() && known.wanted == Wanted::Absent);
+    }
     let stream = Stream { kind: "instance".into(), id: id.to_string() };
     let end = conductor.log().stream_end(&stream).await?;
-    Ok(end.is_some_and(|last| matches!(last.event, Event::Instance(InstanceEvent::InstanceDeleted { .. }))))
+    let deleted = end.is_some_and(|last| matches!(last.event, Event::Instance(InstanceEvent::InstanceDeleted { .. })));
+    if !deleted {
+        tracing::warn!(instance = %id, "a host has a server that the log does not know; it is left alone");
+    }
+    Ok(deleted)
 }
 
 /// Whether a port is this host's, or is just leaving it.
