@@ -6,8 +6,11 @@ use super::link::Changes;
 use super::netns;
 use crate::DataplaneError;
 use std::io::Write;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -23,9 +26,74 @@ fn find(program: &str) -> PathBuf {
     PATH.split(':').map(|d| Path::new(d).join(program)).find(|p| p.exists()).unwrap_or_else(|| program.into())
 }
 
+/// How long a program may take: while it runs, every port of the host waits.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Ends a program that takes too long.
+struct Watchdog {
+    over: Sender<()>,
+    bites: JoinHandle<bool>,
+}
+
+impl Watchdog {
+    #[allow(unsafe_code)]
+    fn of(child: &Child, patience: Duration) -> std::io::Result<Self> {
+        // SAFETY: the call takes numbers only.
+        let process = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
+        if process < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was just opened, and nobody else has it.
+        let process = unsafe { OwnedFd::from_raw_fd(process as libc::c_int) };
+        let (over, waits) = channel();
+        let bites = std::thread::Builder::new().name("watchdog".into()).spawn(move || {
+            if waits.recv_timeout(patience) != Err(RecvTimeoutError::Timeout) {
+                return false;
+            }
+            // By its descriptor: its number may be another's by now.
+            // SAFETY: no memory is involved, the signal's details may be null.
+            unsafe {
+                libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, std::ptr::null::<libc::siginfo_t>(), 0)
+            };
+            true
+        })?;
+        Ok(Self { over, bites })
+    }
+    /// Whether it had to end the program.
+    fn bit(self) -> bool {
+        drop(self.over);
+        self.bites.join().unwrap_or(false)
+    }
+}
+
+/// Runs a program with this input to its end, which must not be long in coming.
+fn run(mut command: Command, input: &[u8], patience: Duration) -> std::io::Result<Output> {
+    if !input.is_empty() {
+        command.stdin(Stdio::piped());
+    }
+    let mut child = command.spawn()?;
+    let watchdog = Watchdog::of(&child, patience).inspect_err(|_| drop(child.kill()))?;
+    let to = child.stdin.take();
+    let (written, done) = std::thread::scope(|scope| {
+        // Beside the reading: it may say more than a pipe holds before it has read all.
+        let write = to.map(|mut to| scope.spawn(move || to.write_all(input)));
+        let done = child.wait_with_output();
+        let written = write.map_or(Ok(()), |write| write.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (written, done)
+    });
+    if watchdog.bit() {
+        let program = command.get_program().to_string_lossy().into_owned();
+        return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, format!("{program} took over {patience:?} and was ended")));
+    }
+    let done = done?;
+    // One that fails may have read no more; why it failed says more than that.
+    if done.status.success() { written.map(|()| done) } else { Ok(done) }
+}
+
 fn not_run(program: &str, package: &str, e: &std::io::Error) -> DataplaneError {
     DataplaneError::Failed(match e.kind() {
         std::io::ErrorKind::NotFound => format!("{program} is not installed on this host: install the package {package}"),
+        std::io::ErrorKind::TimedOut => return DataplaneError::Unavailable(e.to_string()),
         _ => format!("{program} can't be run: {e}"),
     })
 }
@@ -39,7 +107,9 @@ fn last_words(bytes: &[u8]) -> String {
 /// Without this part of the kernel the security groups' rules would load and see nothing. Blocks.
 pub fn need_bridge_filter() -> Result<(), DataplaneError> {
     let there = || Path::new("/proc/sys/net/bridge/bridge-nf-call-iptables").exists();
-    if there() || command("modprobe").arg("br_netfilter").output().is_ok() && there() {
+    let mut modprobe = command("modprobe");
+    modprobe.arg("br_netfilter");
+    if there() || run(modprobe, &[], PATIENCE).is_ok() && there() {
         return Ok(());
     }
     Err(DataplaneError::Failed(
@@ -50,12 +120,12 @@ pub fn need_bridge_filter() -> Result<(), DataplaneError> {
 /// Loads a ruleset in one transaction. Blocks.
 pub fn load_rules(text: &str, changes: &Changes) -> Result<(), DataplaneError> {
     changes.one();
-    let mut child = command("nft").args(["-f", "-"]).stdin(Stdio::piped()).spawn().map_err(|e| not_run("nft", "nftables", &e))?;
-    let written = child.stdin.take().map_or(Ok(()), |mut input| input.write_all(text.as_bytes()));
-    let done = child.wait_with_output().map_err(|e| not_run("nft", "nftables", &e))?;
-    match (done.status.success(), written) {
-        (true, Ok(())) => Ok(()),
-        _ => Err(DataplaneError::Failed(format!("the packet filter's rules can't be loaded: {}", last_words(&done.stderr)))),
+    let mut nft = command("nft");
+    nft.args(["-f", "-"]);
+    let done = run(nft, text.as_bytes(), PATIENCE).map_err(|e| not_run("nft", "nftables", &e))?;
+    match done.status.success() {
+        true => Ok(()),
+        false => Err(DataplaneError::Failed(format!("the packet filter's rules can't be loaded: {}", last_words(&done.stderr)))),
     }
 }
 
@@ -65,7 +135,9 @@ pub fn list_tables(table: &str) -> Result<Vec<u8>, DataplaneError> {
     let mut all = vec![];
     // One after the other: asked for both at once, nft 1.0.6 finds neither.
     for family in ["bridge", "inet"] {
-        let done = command("nft").args(["-s", "list", "table", family, table]).output().map_err(|e| not_run("nft", "nftables", &e))?;
+        let mut nft = command("nft");
+        nft.args(["-s", "list", "table", family, table]);
+        let done = run(nft, &[], PATIENCE).map_err(|e| not_run("nft", "nftables", &e))?;
         let missing = String::from_utf8_lossy(&done.stderr).contains("No such file");
         if !done.status.success() && !missing {
             return Err(DataplaneError::Unavailable(format!("the packet filter can't be listed: {}", last_words(&done.stderr))));
@@ -142,11 +214,41 @@ pub fn stop(directory: &Path, changes: &Changes) -> Result<(), DataplaneError> {
 pub fn start(namespace: &Path, conf: &Path, changes: &Changes) -> Result<(), DataplaneError> {
     changes.one();
     let argument = format!("--conf-file={}", conf.display());
-    let done = netns::in_namespace(namespace, || command("dnsmasq").arg(argument).stdout(Stdio::null()).output())
+    let mut dnsmasq = command("dnsmasq");
+    dnsmasq.arg(argument).stdout(Stdio::null());
+    let done = netns::in_namespace(namespace, || run(dnsmasq, &[], PATIENCE))
         .map_err(|e| DataplaneError::Failed(format!("the namespace {} can't be entered: {e}", namespace.display())))?
         .map_err(|e| not_run("dnsmasq", "dnsmasq-base", &e))?;
     match done.status.success() {
         true => Ok(()),
         false => Err(DataplaneError::Failed(format!("dnsmasq does not start: {}", last_words(&done.stderr)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(line: &str) -> Command {
+        let mut shell = command("sh");
+        shell.args(["-c", line]);
+        shell
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_ended() {
+        let begun = Instant::now();
+        let patience = Duration::from_millis(100);
+        // It neither reads what it is given, more than a pipe holds, nor ends.
+        let endless = run(shell("exec sleep 60"), &[0; 200_000], patience).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(30));
+        assert!(matches!(not_run("sh", "dash", &endless), DataplaneError::Unavailable(_)), "{endless}");
+    }
+
+    #[test]
+    fn what_a_program_says_is_heard_whole() {
+        let text = vec![b'x'; 300_000];
+        let done = run(shell("cat; echo because >&2; exit 3"), &text, Duration::from_secs(30)).unwrap();
+        assert_eq!((done.stdout.len(), &*done.stderr, done.status.code()), (300_000, &b"because\n"[..], Some(3)));
     }
 }
