@@ -98,6 +98,13 @@ fn own_addresses(out: &mut String, port: &Port<'_>) {
     let own = plug.fixed_ips.iter().map(|f| (plug.mac, IpNet::from(f.ip)));
     let pairs: BTreeSet<(MacAddress, IpNet)> = own.chain(plug.address_pairs.iter().map(|p| (p.mac, p.net.trunc()))).collect();
     let macs: BTreeSet<MacAddress> = pairs.iter().map(|(mac, _)| *mac).chain([plug.mac]).collect();
+    // Whom a DHCP client speaks for stands in its message (chaddr, 28 bytes into it), whoever sends it: a lease must not be
+    // declined or released by a neighbour. A message too short to say has no owner.
+    line!(out, "  chain dhcp_{} {{", port.number);
+    for mac in &macs {
+        line!(out, "    @th,288,48 0x{} return", data_encoding::HEXLOWER.encode(&mac.0));
+    }
+    line!(out, "    drop\n  }}");
     line!(out, "  chain own_{} {{", port.number);
     line!(out, "    ether saddr != {} drop", list(&macs));
     // Asking whether anyone has an address is no claim to it.
@@ -111,10 +118,10 @@ fn own_addresses(out: &mut String, port: &Port<'_>) {
     line!(out, "    ether type ip udp sport 67 udp dport 68 drop");
     line!(out, "    ether type ip6 udp sport 547 udp dport 546 drop");
     line!(out, "    ether type ip6 icmpv6 type {{ nd-router-advert, nd-redirect }} drop");
+    line!(out, "    ether type ip udp dport 67 jump dhcp_{}", port.number);
     line!(out, "    ether type ip ip saddr 0.0.0.0 udp sport 68 udp dport 67 accept");
     line!(out, "    ether type ip6 ip6 saddr :: icmpv6 type {{ nd-neighbor-solicit, nd-router-solicit, mld2-listener-report }} accept");
-    let local = macs.iter().map(|mac| (*mac, IpNet::from(IpAddr::V6(link_local(mac)))));
-    let v6: Vec<(MacAddress, IpNet)> = pairs.iter().copied().filter(|(_, net)| matches!(net, IpNet::V6(_))).chain(local).collect();
+    let v6 = six(plug);
     for (mac, net) in &v6 {
         // An advertisement claims the address that it is about.
         let target = target(net);
@@ -130,6 +137,15 @@ fn own_addresses(out: &mut String, port: &Port<'_>) {
         line!(out, "    ether type ip ether saddr {mac} {source}accept");
     }
     line!(out, "    drop\n  }}");
+}
+
+/// Its IPv6 addresses and those of its pairs, and the ones that these MACs give themselves on the link.
+fn six(plug: &PlannedPlug) -> BTreeSet<(MacAddress, IpNet)> {
+    let own = plug.fixed_ips.iter().map(|f| (plug.mac, IpNet::from(f.ip)));
+    let pairs: BTreeSet<(MacAddress, IpNet)> = own.chain(plug.address_pairs.iter().map(|p| (p.mac, p.net.trunc()))).collect();
+    let macs: BTreeSet<MacAddress> = pairs.iter().map(|(mac, _)| *mac).chain([plug.mac]).collect();
+    let local = macs.iter().map(|mac| (*mac, IpNet::from(IpAddr::V6(link_local(mac)))));
+    pairs.iter().copied().filter(|(_, net)| matches!(net, IpNet::V6(_))).chain(local).collect()
 }
 
 /// Where the target stands in a neighbour advertisement: 8 bytes into the ICMP header.
@@ -159,7 +175,8 @@ fn inet(out: &mut String, table: &str, input: &Input<'_>) {
     sets(out, input);
     let zones = networks.iter().filter_map(|n| Some(format!("\"{}\" : {}", names::bridge(n), input.zones.get(n)?)));
     let zones: Vec<String> = zones.collect();
-    line!(out, "  chain zone {{\n    type filter hook prerouting priority raw; policy accept;");
+    // Before fragments are put together (-400): those of two networks, whose addresses may be the same, don't belong together.
+    line!(out, "  chain zone {{\n    type filter hook prerouting priority -450; policy accept;");
     if !zones.is_empty() {
         line!(out, "    ct zone set iifname map {}", list(zones));
     }
@@ -205,7 +222,21 @@ fn set(id: &SecurityGroupId, v4: bool) -> String {
 /// The chain that judges a port's traffic in one direction.
 fn judged(out: &mut String, port: &Port<'_>, direction: Direction, input: &Input<'_>) {
     let (prefix, end) = if direction == Direction::Egress { ("out", "daddr") } else { ("in", "saddr") };
+    if direction == Direction::Egress {
+        // Where frames enter, what stands in the later fragments of a packet isn't seen: here it is whole. Newer kernels put
+        // nothing together whose first fragment doesn't say what it is.
+        line!(out, "  chain told_{} {{", port.number);
+        line!(out, "    icmpv6 type {{ nd-router-advert, nd-redirect }} drop");
+        for net in six(port.plug).into_iter().map(|(_, net)| net).collect::<BTreeSet<_>>() {
+            line!(out, "    icmpv6 type nd-neighbor-advert {}return", target(&net));
+        }
+        line!(out, "    icmpv6 type nd-neighbor-advert drop\n  }}");
+    }
     line!(out, "  chain {prefix}_{} {{", port.number);
+    if direction == Direction::Egress {
+        line!(out, "    udp sport 67 udp dport 68 drop\n    udp sport 547 udp dport 546 drop");
+        line!(out, "    meta l4proto ipv6-icmp jump told_{}", port.number);
+    }
     if port.plug.stateful {
         line!(out, "    ct state established,related accept\n    ct state invalid drop");
     }
