@@ -1,10 +1,12 @@
 //! Finds the guest that holds a tap which is there no more. Its QEMU process has the descriptor still, which leads nowhere.
-//! Invariant: only processes of root or of libvirt's user are believed what their command line says; anyone may name a MAC.
+//! Invariant: only processes of root or of libvirt's user are believed what their command line says; and of those only
+//! the instance's own. A MAC is unique on its network only, and an owner may choose it: it alone would lead to another's guest.
 
 use serde_json::Value;
 use std::fs;
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
+use strata_events::InstanceId;
 use strata_events::port::MacAddress;
 
 /// A process and the place of the lost tap among its descriptors.
@@ -20,7 +22,7 @@ pub struct Holder {
 const USERS: [&str; 2] = ["libvirt-qemu", "qemu"];
 
 /// Looks through all processes: for a port that was damaged only.
-pub fn find(mac: MacAddress) -> Option<Holder> {
+pub fn find(instance: &InstanceId, mac: MacAddress) -> Option<Holder> {
     let trusted = trusted(&fs::read_to_string("/etc/passwd").unwrap_or_default());
     let processes = fs::read_dir("/proc").ok()?.flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
     processes.into_iter().find_map(|pid| {
@@ -28,7 +30,7 @@ pub fn find(mac: MacAddress) -> Option<Holder> {
         if !trusted.contains(&fs::metadata(&process).ok()?.uid()) {
             return None;
         }
-        let (descriptor, offloads) = nic(&fs::read(format!("{process}/cmdline")).ok()?, mac)?;
+        let (descriptor, offloads) = nic(&fs::read(format!("{process}/cmdline")).ok()?, instance, mac)?;
         let tun = fs::read_link(format!("{process}/fd/{descriptor}")).is_ok_and(|at| at.ends_with("net/tun"));
         let lost = fs::read_to_string(format!("{process}/fdinfo/{descriptor}")).is_ok_and(|info| leads_nowhere(&info));
         (tun && lost).then_some(Holder { pid, descriptor, offloads })
@@ -44,10 +46,20 @@ fn trusted(passwd: &str) -> Vec<u32> {
     [0].into_iter().chain(passwd.lines().filter_map(of)).collect()
 }
 
-/// The descriptor behind QEMU's NIC with this MAC, and whether that is a virtio NIC. libvirt writes both of a NIC's halves as
+/// Whether it is this instance's QEMU: its domain has the instance's id, and libvirt passes it on as `-uuid ID`.
+fn is_of(words: &[&[u8]], instance: &InstanceId) -> bool {
+    let id = instance.to_string();
+    words.windows(2).any(|pair| pair[0] == b"-uuid" && pair[1].eq_ignore_ascii_case(id.as_bytes()))
+}
+
+/// The descriptor behind this instance's QEMU's NIC with this MAC, and whether that is a virtio NIC. libvirt writes both of a NIC's halves as
 /// JSON, `-netdev {"type":"tap","fd":"26","id":"hostnet0"}` and `-device {"netdev":"hostnet0","mac":"fa:16:3e:…",…}`.
-fn nic(command_line: &[u8], mac: MacAddress) -> Option<(RawFd, bool)> {
-    let halves: Vec<Value> = command_line.split(|b| *b == 0).filter_map(|word| serde_json::from_slice(word).ok()).collect();
+fn nic(command_line: &[u8], instance: &InstanceId, mac: MacAddress) -> Option<(RawFd, bool)> {
+    let words: Vec<&[u8]> = command_line.split(|b| *b == 0).collect();
+    if !is_of(&words, instance) {
+        return None;
+    }
+    let halves: Vec<Value> = words.iter().filter_map(|word| serde_json::from_slice(word).ok()).collect();
     let is = |half: &Value, field: &str, value: &str| half[field].as_str().is_some_and(|v| v.eq_ignore_ascii_case(value));
     let device = halves.iter().find(|half| is(half, "mac", &mac.to_string()))?;
     let netdev = device["netdev"].as_str()?;
@@ -70,12 +82,16 @@ mod tests {
         MacAddress([0xfa, 0x16, 0x3e, 0, 0, n])
     }
 
+    const SERVER: InstanceId = InstanceId(uuid::Uuid::from_u128(0xabc));
+
     #[test]
     fn a_nic_is_found_by_its_mac_among_others() {
         let words = [
             "/usr/bin/qemu-system-x86_64",
             "-name",
             "guest=instance-1,debug-threads=on",
+            "-uuid",
+            "00000000-0000-0000-0000-000000000abc",
             r#"{"type":"tap","fd":"26","vhost":true,"vhostfd":"28","id":"hostnet0"}"#,
             r#"{"driver":"virtio-net-pci","host_mtu":1450,"netdev":"hostnet0","id":"net0","mac":"fa:16:3e:00:00:01","bus":"pci.1"}"#,
             r#"{"type":"tap","fd":"31","id":"hostnet1"}"#,
@@ -83,10 +99,25 @@ mod tests {
             r#"{"driver":"virtio-net-pci","netdev":"hostnet2","mac":"fa:16:3e:00:00:03"}"#,
         ];
         let line = words.join("\0").into_bytes();
-        assert_eq!(nic(&line, mac(1)), Some((26, true)));
-        assert_eq!(nic(&line, mac(2)), Some((31, false)));
-        assert_eq!(nic(&line, mac(3)), None, "its other half is not there");
-        assert_eq!(nic(&line, mac(4)), None);
+        assert_eq!(nic(&line, &SERVER, mac(1)), Some((26, true)));
+        assert_eq!(nic(&line, &SERVER, mac(2)), Some((31, false)));
+        assert_eq!(nic(&line, &SERVER, mac(3)), None, "its other half is not there");
+        assert_eq!(nic(&line, &SERVER, mac(4)), None);
+    }
+
+    /// Somebody else may give a port of theirs, on a network of theirs, the same MAC.
+    #[test]
+    fn a_nic_of_another_instance_is_not_taken_for_its_mac() {
+        let words = [
+            "qemu",
+            "-uuid",
+            "00000000-0000-0000-0000-000000000def",
+            r#"{"type":"tap","fd":"26","id":"hostnet0"}"#,
+            r#"{"driver":"virtio-net-pci","netdev":"hostnet0","mac":"fa:16:3e:00:00:01"}"#,
+        ];
+        let line = words.join("\0").into_bytes();
+        assert_eq!(nic(&line, &SERVER, mac(1)), None);
+        assert_eq!(nic(&line, &InstanceId(uuid::Uuid::from_u128(0xdef)), mac(1)), Some((26, true)));
     }
 
     #[test]
@@ -105,8 +136,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_command_line_upsets_it(line in prop::collection::vec(any::<u8>(), 0..200), text in ".{0,200}") {
-            nic(&line, mac(1));
-            nic(text.as_bytes(), mac(1));
+            nic(&line, &SERVER, mac(1));
+            nic(text.as_bytes(), &SERVER, mac(1));
             leads_nowhere(&text);
             trusted(&text);
         }

@@ -4,13 +4,20 @@ use crate::DataplaneError;
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{BridgeStpState, InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
-use rtnetlink::{Handle, LinkBridge, LinkUnspec, LinkVeth};
+use rtnetlink::packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, BridgeBooleanOptionFlags, BridgeStpState, InfoBridge, InfoData, InfoKind, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
+};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use strata_events::port::MacAddress;
+
+// linux/netlink.h
+const REQUEST: u16 = 0x1;
+const ACK: u16 = 0x4;
 
 /// What a device is, as far as this host makes such.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +39,10 @@ pub struct Link {
     pub carrier: bool,
     pub mtu: u32,
     pub mac: Vec<u8>,
+    /// The host itself may speak IPv6 on it.
+    pub ipv6: bool,
+    /// Of a bridge: its frames are shown to the packet filter, and it learns nothing from those that the filter is not shown.
+    pub guarded: bool,
 }
 
 /// How often anything on the host was changed.
@@ -115,18 +126,23 @@ impl Netlink {
 
     /// A bridge on which guests' packets are shown to the packet filter, and which no tree of bridges delays.
     pub async fn add_bridge(&self, name: &str, mac: MacAddress, mtu: u32) -> Result<(), DataplaneError> {
-        let bridge = LinkBridge::new(name)
+        let bridge = guarded(LinkBridge::new(name))
             .down()
             .mtu(mtu)
             .address(mac.0.to_vec())
             .forward_delay(0)
             .stp_state(BridgeStpState::Disabled)
             .mcast_snooping(false)
-            .nf_call_iptables(true)
-            .nf_call_ip6tables(true)
             .nf_call_arptables(false);
         self.add(bridge.build(), name).await?;
         self.without_ipv6(name)
+    }
+    /// Makes a bridge that is there such a one.
+    pub async fn guard(&self, name: &str) -> Result<(), DataplaneError> {
+        self.changes.one();
+        let bridge = guarded(LinkMessageBuilder::<LinkBridge>::new(name)).build();
+        let change = self.handle.link().add(bridge).set_flags(REQUEST | ACK);
+        change.execute().await.map_err(failed(format_args!("device {name} can't be shown to the packet filter")))
     }
     pub async fn add_veth(&self, name: &str, peer: &str) -> Result<(), DataplaneError> {
         self.add(LinkVeth::new(name, peer).down().build(), name).await?;
@@ -189,6 +205,19 @@ impl Netlink {
     }
 }
 
+/// A bridge that shows its frames to the packet filter. Some it keeps for itself (LLDP's, sent to 01:80:c2:00:00:0e) and shows to
+/// nobody: from those it must not learn where a MAC is, or a guest could draw its neighbour's traffic to itself.
+fn guarded(bridge: LinkMessageBuilder<LinkBridge>) -> LinkMessageBuilder<LinkBridge> {
+    bridge.no_linklocal_learn(true).nf_call_iptables(true).nf_call_ip6tables(true)
+}
+
+fn is_guarded(options: &[InfoBridge]) -> bool {
+    // A kernel that can't show frames at all doesn't speak of it: ports that need it are refused when their rules are loaded.
+    let unseen = |o: &InfoBridge| matches!(o, InfoBridge::NfCallIpTables(false) | InfoBridge::NfCallIp6Tables(false));
+    let careful = |o: &InfoBridge| matches!(o, InfoBridge::MultiBoolOpt(b) if b.value.contains(BridgeBooleanOptionFlags::NoLinkLocalLearn));
+    !options.iter().any(unseen) && options.iter().any(careful)
+}
+
 fn read(message: &LinkMessage) -> Option<(String, Link)> {
     let mut link = Link {
         index: message.header.index,
@@ -198,6 +227,8 @@ fn read(message: &LinkMessage) -> Option<(String, Link)> {
         carrier: message.header.flags.contains(LinkFlags::LowerUp),
         mtu: 0,
         mac: vec![],
+        ipv6: false,
+        guarded: false,
     };
     let mut name = None;
     for attribute in &message.attributes {
@@ -212,9 +243,14 @@ fn read(message: &LinkMessage) -> Option<(String, Link)> {
                         LinkInfo::Kind(InfoKind::Bridge) => link.kind = Kind::Bridge,
                         LinkInfo::Kind(InfoKind::Tun) => link.kind = Kind::Tap,
                         LinkInfo::Kind(InfoKind::Veth) => link.kind = Kind::Veth,
+                        LinkInfo::Data(InfoData::Bridge(options)) => link.guarded = is_guarded(options),
                         _ => {}
                     }
                 }
+            }
+            LinkAttribute::AfSpecUnspec(families) => {
+                let six = families.iter().flat_map(|f| if let AfSpecUnspec::Inet6(about) = f { about.as_slice() } else { &[] });
+                link.ipv6 = six.into_iter().any(|about| matches!(about, AfSpecInet6::DevConf(conf) if conf.disable_ipv6 == 0));
             }
             _ => {}
         }

@@ -64,6 +64,10 @@ pub enum Setting {
     Master(u32),
     Address(IpNet),
     NoAddress(IpNet),
+    /// The host is not to be reached on it by IPv6.
+    NoIpv6,
+    /// A bridge: what it carries is shown to the packet filter.
+    Guarded,
 }
 
 /// Whether a network has a namespace here at all.
@@ -96,6 +100,8 @@ fn settings(steps: &mut Vec<Step>, inside: bool, name: &str, link: &Link, wanted
             Setting::Up(up) => link.up != *up,
             Setting::Master(index) => link.master != Some(*index),
             Setting::Address(_) | Setting::NoAddress(_) => true,
+            Setting::NoIpv6 => link.ipv6,
+            Setting::Guarded => !link.guarded,
         };
         if differs {
             steps.push(Step::Set { inside, name: name.to_owned(), index: link.index, what });
@@ -111,7 +117,7 @@ pub fn network(id: &NetworkId, view: &PlannedPlug, links: &Links, inside: &Insid
     let Some(found) = device(links, &bridge, Kind::Bridge)? else {
         return Ok(vec![Step::AddBridge { name: bridge, mac: bridge_mac(id), mtu }]);
     };
-    settings(&mut steps, false, &bridge, found, [Setting::Mtu(mtu), Setting::Up(true)]);
+    settings(&mut steps, false, &bridge, found, [Setting::Guarded, Setting::NoIpv6, Setting::Mtu(mtu), Setting::Up(true)]);
     let (near, far) = (names::host_end(id), names::namespace_end(id));
     let near_link = device(links, &near, Kind::Veth)?;
     if !is_served(view) {
@@ -133,7 +139,7 @@ pub fn network(id: &NetworkId, view: &PlannedPlug, links: &Links, inside: &Insid
         }
         return Ok(steps);
     };
-    settings(&mut steps, false, &near, near_link, [Setting::Mtu(mtu), Setting::Master(found.index), Setting::Up(true)]);
+    settings(&mut steps, false, &near, near_link, [Setting::NoIpv6, Setting::Mtu(mtu), Setting::Master(found.index), Setting::Up(true)]);
     let mac = view.dhcp.as_ref().map(|d| Setting::Mac(d.mac));
     settings(&mut steps, true, &far, far_link, [Setting::Mtu(mtu)].into_iter().chain(mac).chain([Setting::Up(true)]));
     if let Some(lo) = inside.links.get("lo") {
@@ -164,7 +170,7 @@ pub fn port(id: &PortId, plug: &PlannedPlug, links: &Links, open: bool) -> Resul
     let name = names::tap(id);
     let Some(tap) = device(links, &name, Kind::Tap)? else { return Ok(vec![Step::AddTap { name }]) };
     let mut steps = vec![];
-    settings(&mut steps, false, &name, tap, [Setting::Mtu(plug.mtu.into())]);
+    settings(&mut steps, false, &name, tap, [Setting::NoIpv6, Setting::Mtu(plug.mtu.into())]);
     if open {
         let master = links.get(&names::bridge(&plug.network)).map(|b| Setting::Master(b.index));
         settings(&mut steps, false, &name, tap, master.into_iter().chain([Setting::Up(plug.admin_state_up)]));

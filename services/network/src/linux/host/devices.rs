@@ -5,7 +5,7 @@ use crate::DataplaneError;
 use crate::linux::state::Tap;
 use crate::linux::wanted::{self, Setting, Step};
 use crate::linux::{holder, names, netns, tap};
-use strata_events::{NetworkId, PortId};
+use strata_events::{InstanceId, NetworkId, PortId};
 
 /// A step that leaves another to do is not the last; more than these means that something undoes them.
 const ROUNDS: usize = 12;
@@ -25,6 +25,7 @@ impl Host {
                 reality.links = links;
                 reality.inside.insert(network, inside);
             }
+            self.judge_anew();
             if steps.is_empty() {
                 return if open { self.hand_over(id).await } else { Ok(()) };
             }
@@ -54,13 +55,14 @@ impl Host {
     /// Gives a guest that goes on holding a tap which was taken away the new one. It notices only that nothing came for a while.
     async fn hand_over(&mut self, id: &PortId) -> Outcome<()> {
         let Some(port) = self.ports.get(id).filter(|p| p.tap == Tap::Lost) else { return Ok(()) };
+        let Ok(device) = port.plug.device_id.parse::<InstanceId>() else { return Ok(()) };
         let (mac, name) = (port.plug.mac, names::tap(id));
         if self.root.links().await?.get(&name).is_some_and(|l| l.carrier) {
             return Ok(());
         }
         let changes = self.changes.clone();
         let give = move || {
-            let Some(holder) = holder::find(mac) else { return Ok(()) };
+            let Some(holder) = holder::find(&device, mac) else { return Ok(()) };
             changes.one();
             tap::give(&name, holder.pid, holder.descriptor, holder.offloads).map_err(|e| {
                 let advice = "reboot the server hard to connect it again";
@@ -104,6 +106,8 @@ impl Host {
                     Setting::Master(master) => netlink.set_master(&name, index, Some(master)).await,
                     Setting::Address(net) => netlink.add_address(&name, index, net).await,
                     Setting::NoAddress(net) => netlink.remove_address(&name, index, net).await,
+                    Setting::NoIpv6 => self.root.without_ipv6(&name),
+                    Setting::Guarded => self.root.guard(&name).await,
                 }
             }
         }
