@@ -5,7 +5,7 @@ use super::link::Changes;
 use super::rules::{self, Flow};
 use ipnet::IpNet;
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use strata_events::SecurityGroupId;
@@ -44,15 +44,22 @@ pub struct Judged {
     pub zone: u16,
 }
 
-/// Forgets the connections of these ports that their rules would not let begin. Blocks.
-pub fn judge(ports: &[Judged], groups: &BTreeMap<SecurityGroupId, Vec<IpNet>>, changes: &Changes) -> io::Result<()> {
+/// Forgets the connections of these ports that their rules would not let begin, and all of the addresses that are `over`: who
+/// has such an address now has none of its connections. Blocks.
+pub fn judge(
+    ports: &[Judged],
+    over: &BTreeSet<(u16, IpAddr)>,
+    groups: &BTreeMap<SecurityGroupId, Vec<IpNet>>,
+    changes: &Changes,
+) -> io::Result<()> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let mut seq = 0;
     for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
         for tracked in dump(&socket, family, &mut seq)? {
-            if ports.iter().any(|port| is_over(port, &tracked, groups)) {
+            let ended = [tracked.from, tracked.to].iter().any(|ip| over.contains(&(tracked.zone, *ip)));
+            if ended || ports.iter().any(|port| is_over(port, &tracked, groups)) {
                 changes.one();
                 delete(&socket, &tracked, &mut seq)?;
             }

@@ -45,6 +45,16 @@ fn server(view: &PlannedPlug, subnet: &PlannedSubnet) -> Option<IpAddr> {
     fixed.iter().find(|f| f.subnet == subnet.id).map(|f| f.ip).filter(|_| subnet.enable_dhcp)
 }
 
+/// How many leases more than there are owners a dnsmasq may remember.
+const REMEMBERED: usize = 1024;
+
+/// Whether a dnsmasq has to begin anew: a lease that it remembers would keep an address from its next owner, or it remembers too
+/// many of owners that are gone.
+pub fn has_to_forget(held: &BTreeMap<IpAddr, MacAddress>, wanted: &BTreeMap<IpAddr, MacAddress>) -> bool {
+    let moved = wanted.iter().any(|(ip, mac)| held.get(ip).is_some_and(|held| held != mac));
+    moved || held.len() > wanted.len() + REMEMBERED
+}
+
 /// `view` is what is known of the network; `ports` are those plugged here.
 pub fn files<'a>(
     network: &NetworkId,

@@ -1,6 +1,6 @@
 //! What dnsmasq is told, and that nothing a user wrote tells it more.
 
-use super::super::testing::{V6, any_plug, plug, port_id};
+use super::super::testing::{V6, any_plug, mac, plug, port_id};
 use super::*;
 use proptest::prelude::*;
 use strata_events::port::DhcpOption;
@@ -66,4 +66,13 @@ proptest! {
             prop_assert!(keys.contains(&line.split('=').next().unwrap_or_default()), "{}", line);
         }
     }
+}
+
+#[test]
+fn a_dnsmasq_begins_anew_when_an_address_changed_hands_or_it_remembers_too_much() {
+    let leases = |n: u16| (0..n).map(|n| (IpAddr::from([10, 0, (n >> 8) as u8, n as u8]), mac(1))).collect::<BTreeMap<_, _>>();
+    assert!(!has_to_forget(&leases(1000), &leases(1)) && !has_to_forget(&leases(1), &leases(2000)));
+    assert!(has_to_forget(&leases(2000), &leases(1)));
+    let other = BTreeMap::from([(IpAddr::from([10, 0, 0, 0]), mac(2))]);
+    assert!(has_to_forget(&leases(1), &other));
 }

@@ -113,19 +113,21 @@ impl LinuxDataplane {
         for id in &all {
             host.left(id).await?;
         }
-        host.without_unused().await?;
+        host.without_unused().await.into_values().try_for_each(Err)?;
         host.without_rules().await
     }
 
     async fn bring(&self, id: &PortId, plug: &PlannedPlug) -> Result<(), DataplaneError> {
-        let wish = {
+        let (wish, made, _running) = {
             let mut host = self.host.lock().await;
+            let running = host.running();
             let wish = host.wish(id, plug)?;
-            host.make(id, false).await?;
-            wish
+            (wish, host.make(id, false).await, running)
         };
-        // Others may bring theirs meanwhile: whoever is next flushes for all of them.
-        self.host.lock().await.flush(wish, Some(&plug.network)).await?;
+        // Others may bring theirs meanwhile: whoever is next flushes for all of them. So does one that failed: what it wished
+        // is noted, and until that is loaded nobody's port would be seen to be whole.
+        let flushed = self.host.lock().await.flush(wish, Some(&plug.network)).await;
+        made.and(flushed)?;
         let mut host = self.host.lock().await;
         host.make(id, true).await?;
         host.done(id)
@@ -161,6 +163,7 @@ async fn observe(host: Arc<Mutex<Host>>, stir: Arc<watch::Stir>, damaged: Arc<Da
         {
             tracing::warn!(%why, "groups that no rule names stay noted");
         }
+        host.judge().await;
         if let Err(why) = host.look().await {
             tracing::warn!(%why, "this host can't be looked at");
             continue;
@@ -190,8 +193,12 @@ impl Dataplane for LinuxDataplane {
         self.bring(id, to).await
     }
     async fn unplug(&self, id: &PortId) -> Result<(), DataplaneError> {
-        let wish = self.host.lock().await.leave(id).await?;
-        self.host.lock().await.flush(wish, None).await?;
+        let (left, _running) = {
+            let mut host = self.host.lock().await;
+            let running = host.running();
+            (host.leave(id).await, running)
+        };
+        self.host.lock().await.flush(left?, None).await?;
         self.host.lock().await.left(id).await
     }
     async fn members(&self, group: &GroupPlan) -> Result<(), DataplaneError> {

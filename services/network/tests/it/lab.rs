@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ use uuid::Uuid;
 
 pub const GROUP: SecurityGroupId = SecurityGroupId(Uuid::from_u128(0x9));
 
+/// For a test that hangs; those that don't take seconds.
+const CAP: Duration = Duration::from_secs(180);
+
 /// Runs a test on a host of its own.
 pub fn on_a_host<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Lab) -> F + Send + 'static) {
     let name = name.to_owned();
@@ -30,7 +33,7 @@ pub fn on_a_host<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Lab) -> F
         own_namespaces();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let lab = Lab::new(&name);
-        runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), test(lab)).await.expect("the test takes over a minute") });
+        runtime.block_on(async { tokio::time::timeout(CAP, test(lab)).await.expect("the test takes over three minutes") });
         runtime.shutdown_timeout(Duration::from_secs(5));
     });
     if let Err(panic) = thread.unwrap().join() {
@@ -265,9 +268,20 @@ impl Guest {
     pub fn listen(&self, port: u16) -> std::net::TcpListener {
         self.inside(|| std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap())
     }
-    /// Whether a connection comes about within a second.
-    pub fn reaches(&self, to: IpAddr, port: u16) -> bool {
-        self.inside(|| std::net::TcpStream::connect_timeout(&(to, port).into(), Duration::from_secs(1)).is_ok())
+    /// Whether a connection comes about within so long; the kernel asks for it a second time after a second.
+    pub fn reaches(&self, to: IpAddr, port: u16, wait: Duration) -> bool {
+        self.inside(|| std::net::TcpStream::connect_timeout(&(to, port).into(), wait).is_ok())
+    }
+    /// Sends a frame as it is.
+    pub fn sends(&self, frame: &[u8]) {
+        let socket = self.inside(packet_socket);
+        // SAFETY: the frame is as long as it says.
+        let sent = unsafe { libc::send(socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+        assert_eq!(sent, frame.len() as isize, "{}", std::io::Error::last_os_error());
+    }
+    /// Hears from now on.
+    pub fn ear(&self) -> Ear {
+        Ear(self.inside(packet_socket))
     }
     /// Whether a datagram from this address (its own if none) comes back within so long.
     pub fn echoed(&self, to: IpAddr, port: u16, wait: Duration) -> bool {
@@ -276,6 +290,45 @@ impl Guest {
             socket.set_read_timeout(Some(wait)).unwrap();
             socket.send_to(b"ping", (to, port)).is_ok() && socket.recv(&mut [0; 16]).is_ok()
         })
+    }
+}
+
+/// Every frame that comes to a guest, or goes from it.
+pub struct Ear(OwnedFd);
+
+impl Ear {
+    /// Whether such a frame comes within so long.
+    pub fn hears(&self, wait: Duration, mut what: impl FnMut(&[u8]) -> bool) -> bool {
+        let end = Instant::now() + wait;
+        let mut buffer = [0u8; 4096];
+        while Instant::now() < end {
+            // SAFETY: the buffer is as long as it says.
+            let n = unsafe { libc::recv(self.0.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) };
+            match usize::try_from(n) {
+                Ok(n) if what(&buffer[..n]) => return true,
+                Ok(_) => {}
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        false
+    }
+}
+
+/// All frames of `eth0`. Call inside a guest.
+fn packet_socket() -> OwnedFd {
+    let every = (libc::ETH_P_ALL as u16).to_be();
+    // SAFETY: plain data; the socket is nobody else's, and the address is as long as it says.
+    unsafe {
+        let socket = libc::socket(libc::AF_PACKET, libc::SOCK_RAW, every.into());
+        assert!(socket >= 0, "{}", std::io::Error::last_os_error());
+        let socket = OwnedFd::from_raw_fd(socket);
+        let mut at: libc::sockaddr_ll = std::mem::zeroed();
+        at.sll_family = libc::AF_PACKET as u16;
+        at.sll_protocol = every;
+        at.sll_ifindex = libc::if_nametoindex(c"eth0".as_ptr()) as i32;
+        let bound = libc::bind(socket.as_raw_fd(), (&raw const at).cast(), size_of::<libc::sockaddr_ll>() as u32);
+        assert_eq!(bound, 0, "{}", std::io::Error::last_os_error());
+        socket
     }
 }
 

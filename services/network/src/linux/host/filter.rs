@@ -31,8 +31,10 @@ impl Host {
         let wanted = digest(text.as_bytes());
         let listed = self.listing().await?;
         if wanted == self.rules.text && self.rules.listing == listed {
-            return self.judge().await;
+            self.judge().await;
+            return Ok(());
         }
+        self.judge_anew();
         let (changes, filtered) = (self.changes.clone(), self.ports.values().any(|p| p.plug.port_security_enabled));
         self.listed = None;
         let load = move || {
@@ -48,24 +50,30 @@ impl Host {
         }
         self.rules = RulesState { text: wanted, listing };
         self.state.put_rules(&self.rules)?;
-        self.judge().await
+        self.judge_anew();
+        self.judge().await;
+        Ok(())
     }
 
-    /// Ends the connections that the present rules would not let begin.
-    async fn judge(&mut self) -> Outcome<()> {
+    /// Ends the connections that the present rules would not let begin, and those of addresses that have another owner now. What
+    /// fails is tried again with the next change or look: no port has to wait for it.
+    pub async fn judge(&mut self) {
         let ports = self.stricter.iter().filter_map(|id| {
             let plug = &self.ports.get(id)?.plug;
             let zone = self.networks.get(&plug.network)?.state.zone;
             Some(conntrack::Judged { plug: plug.clone(), zone })
         });
         let ports: Vec<conntrack::Judged> = ports.collect();
-        if !ports.is_empty() {
-            let (groups, changes) = (self.groups.clone(), self.changes.clone());
-            let failed = |e| DataplaneError::Failed(format!("connections that are allowed no more can't be ended: {e}"));
-            blocking(move || conntrack::judge(&ports, &groups, &changes).map_err(failed)).await?;
+        if !ports.is_empty() || !self.handed_on.is_empty() {
+            let (groups, changes, over) = (self.groups.clone(), self.changes.clone(), self.handed_on.clone());
+            let failed = |e: std::io::Error| DataplaneError::Failed(e.to_string());
+            if let Err(why) = blocking(move || conntrack::judge(&ports, &over, &groups, &changes).map_err(failed)).await {
+                tracing::warn!(%why, "connections that are allowed no more can't be ended");
+                return;
+            }
         }
         self.stricter.clear();
-        Ok(())
+        self.handed_on.clear();
     }
 
     /// Takes the rules away, also those that nothing is known of any more. Only when no port is left.

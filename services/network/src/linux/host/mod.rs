@@ -13,7 +13,11 @@ use super::{LinuxConfig, names, netns};
 use crate::{DataplaneError, Found};
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use strata_events::{NetworkId, PortId, SecurityGroupId};
 use strata_projections::plan::port::PlannedPlug;
 
@@ -37,6 +41,24 @@ impl Drop for Network {
 struct Reality {
     links: Links,
     inside: BTreeMap<NetworkId, Inside>,
+    judged: Judged,
+}
+
+/// What all ports, or those of a network, have in common: found out when it is first asked for. The texts that it takes grow with
+/// the ports, and it is asked for each of them.
+#[derive(Default)]
+struct Judged {
+    filtered: OnceCell<bool>,
+    served: RefCell<BTreeMap<NetworkId, bool>>,
+}
+
+/// A call that is changing things, as long as this lives.
+pub(super) struct Running(Arc<AtomicUsize>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// See the module.
@@ -49,6 +71,8 @@ pub(super) struct Host {
     /// Ports that are being removed.
     leaving: BTreeMap<PortId, Option<NetworkId>>,
     pub groups: BTreeMap<SecurityGroupId, Vec<IpNet>>,
+    /// The groups that were told of in this life, each with the wish that its last change was.
+    told: BTreeMap<SecurityGroupId, u64>,
     pub networks: BTreeMap<NetworkId, Network>,
     rules: RulesState,
     /// How the packet filter lists its rules, if nothing has changed since it was asked.
@@ -61,9 +85,13 @@ pub(super) struct Host {
     unserved: BTreeMap<NetworkId, DataplaneError>,
     /// Ports that may let less through than before.
     stricter: BTreeSet<PortId>,
+    /// Addresses that have another owner than before, or none, by their networks' zones.
+    handed_on: BTreeSet<(u16, IpAddr)>,
+    /// How many calls are changing things just now.
+    running: Arc<AtomicUsize>,
     reality: Option<Reality>,
     /// Told when something inside a namespace changes.
-    stir: std::sync::Arc<super::watch::Stir>,
+    stir: Arc<super::watch::Stir>,
 }
 
 fn digest(text: &[u8]) -> String {
@@ -75,7 +103,7 @@ async fn blocking<T: Send + 'static>(what: impl FnOnce() -> Outcome<T> + Send + 
 }
 
 impl Host {
-    pub fn open(config: LinuxConfig, stir: std::sync::Arc<super::watch::Stir>) -> Outcome<Self> {
+    pub fn open(config: LinuxConfig, stir: Arc<super::watch::Stir>) -> Outcome<Self> {
         let changes = Changes::default();
         let (state, stored) = State::open(&config.state_dir, changes.clone())?;
         let root = Netlink::open(changes.clone()).map_err(|e| DataplaneError::Unavailable(format!("no netlink: {e}")))?;
@@ -88,6 +116,7 @@ impl Host {
             ports: stored.ports,
             leaving: stored.torn.into_iter().map(|id| (id, None)).collect(),
             groups: stored.groups,
+            told: BTreeMap::new(),
             networks,
             rules: stored.rules,
             listed: None,
@@ -96,6 +125,8 @@ impl Host {
             dirty: BTreeSet::new(),
             unserved: BTreeMap::new(),
             stricter: BTreeSet::new(),
+            handed_on: BTreeSet::new(),
+            running: Arc::default(),
             reality: None,
             stir,
         })
@@ -109,9 +140,15 @@ impl Host {
         }
     }
 
+    /// Says that a call begins to change things; it has ended when this is dropped.
+    pub fn running(&self) -> Running {
+        self.running.fetch_add(1, Ordering::Relaxed);
+        Running(self.running.clone())
+    }
+
     /// Whether ports, packet filter and dnsmasq are just being brought to what was wished.
     pub fn is_busy(&self) -> bool {
-        self.flushed < self.wish
+        self.running.load(Ordering::Relaxed) > 0
     }
 
     /// What is known of a network: what the port says that knows most.
@@ -145,7 +182,7 @@ impl Host {
             }
         }
         self.listing().await?;
-        self.reality = Some(Reality { links, inside });
+        self.reality = Some(Reality { links, inside, judged: Judged::default() });
         Ok(())
     }
 
@@ -180,7 +217,16 @@ impl Host {
             let (Some(view), Some(inside)) = (self.view(network), reality.inside.get(network)) else { return false };
             nothing(wanted::network(network, view, &reality.links, inside)) && nothing(wanted::port(id, &port.plug, &reality.links, true))
         };
-        port.done && devices() && self.is_filtered() && self.is_served(network)
+        let filtered = || *reality.judged.filtered.get_or_init(|| self.is_filtered());
+        let served = || *reality.judged.served.borrow_mut().entry(*network).or_insert_with(|| self.is_served(network));
+        port.done && devices() && filtered() && served()
+    }
+
+    /// What the packet filter or a dnsmasq has was changed.
+    fn judge_anew(&mut self) {
+        if let Some(reality) = &mut self.reality {
+            reality.judged = Judged::default();
+        }
     }
 
     pub async fn find(&mut self, id: &PortId) -> Outcome<Found> {
@@ -206,9 +252,7 @@ impl Host {
         if self.ports.get(id).is_none_or(|p| p.plug != *plug) {
             let number = self.ports.get(id).map_or_else(|| self.free_number(), |p| Some(p.number));
             let number = number.ok_or_else(|| DataplaneError::Failed("this host has 65535 ports, and room for no more".into()))?;
-            if self.ports.get(id).is_some_and(|p| p.plug.rules != plug.rules || !p.plug.port_security_enabled) {
-                self.stricter.insert(*id);
-            }
+            self.hand_on(id, plug, zone);
             let tap = self.ports.get(id).map_or(Tap::New, |p| p.tap);
             let port = PortState { plug: plug.clone(), number, done: false, tap };
             self.state.put_port(id, &port)?;
@@ -216,6 +260,23 @@ impl Host {
         }
         self.reality = None;
         Ok(self.next_wish(plug.network))
+    }
+
+    /// Notes which connections have to be judged, or to end, when a port becomes what this says.
+    fn hand_on(&mut self, id: &PortId, plug: &PlannedPlug, zone: u16) {
+        let addresses = |plug: &PlannedPlug| plug.fixed_ips.iter().map(|f| (zone, f.ip)).collect::<BTreeSet<_>>();
+        let now = addresses(plug);
+        let Some(PortState { plug: was, done, .. }) = self.ports.get(id) else { return self.handed_on.extend(now) };
+        // What an earlier worker began it may not have ended: rules that it loaded were perhaps not yet applied to what went on.
+        if was.rules != plug.rules
+            || was.address_pairs != plug.address_pairs
+            || was.stateful != plug.stateful
+            || !was.port_security_enabled
+            || !done
+        {
+            self.stricter.insert(*id);
+        }
+        self.handed_on.extend(now.symmetric_difference(&addresses(was)));
     }
 
     fn next_wish(&mut self, network: NetworkId) -> u64 {
@@ -276,7 +337,11 @@ impl Host {
     pub async fn leave(&mut self, id: &PortId) -> Outcome<u64> {
         let name = names::tap(id);
         let network = match self.ports.remove(id) {
-            Some(port) => Some(port.plug.network),
+            Some(port) => {
+                let zone = self.networks.get(&port.plug.network).map(|n| n.state.zone);
+                self.handed_on.extend(zone.iter().flat_map(|zone| port.plug.fixed_ips.iter().map(|f| (*zone, f.ip))));
+                Some(port.plug.network)
+            }
             None => self.leaving.get(id).copied().flatten(),
         };
         self.leaving.insert(*id, network);
@@ -295,26 +360,39 @@ impl Host {
 
     /// Removes what only this port needed.
     pub async fn left(&mut self, id: &PortId) -> Outcome<()> {
-        self.without_unused().await?;
+        let mut failed = self.without_unused().await;
+        for (network, why) in &failed {
+            tracing::warn!(%network, %why, "a network that no port is on can't be removed");
+        }
+        let own = self.leaving.get(id).copied().flatten();
+        own.and_then(|network| failed.remove(&network)).map_or(Ok(()), Err)?;
         self.state.forget_port(id)?;
         self.leaving.remove(id);
         Ok(())
     }
 
-    /// Networks on which no port is plugged any more.
-    pub async fn without_unused(&mut self) -> Outcome<()> {
+    /// Removes networks on which no port is plugged any more. Says which of them are still there, and why.
+    pub async fn without_unused(&mut self) -> BTreeMap<NetworkId, DataplaneError> {
         let used = self.used();
         let unused: Vec<NetworkId> = self.networks.keys().filter(|id| !used.contains(id)).copied().collect();
+        let mut failed = BTreeMap::new();
         for id in unused {
-            self.stop(&id).await?;
-            let bridge = names::bridge(&id);
-            if let Some(link) = self.root.links().await?.get(&bridge).filter(|l| l.kind == Kind::Bridge) {
-                self.root.delete(&bridge, link.index).await?;
+            if let Err(why) = self.remove_network(&id).await {
+                failed.insert(id, why);
             }
-            self.state.forget_network(&id)?;
-            self.networks.remove(&id);
-            self.unserved.remove(&id);
         }
+        failed
+    }
+
+    async fn remove_network(&mut self, id: &NetworkId) -> Outcome<()> {
+        self.stop(id).await?;
+        let bridge = names::bridge(id);
+        if let Some(link) = self.root.links().await?.get(&bridge).filter(|l| l.kind == Kind::Bridge) {
+            self.root.delete(&bridge, link.index).await?;
+        }
+        self.state.forget_network(id)?;
+        self.networks.remove(id);
+        self.unserved.remove(id);
         Ok(())
     }
 
@@ -322,8 +400,11 @@ impl Host {
     pub fn members(&mut self, id: &SecurityGroupId, members: &[IpNet]) -> Outcome<Option<u64>> {
         use strata_projections::plan::port::Remote;
         if self.groups.get(id).is_some_and(|m| m == members) {
-            return Ok(None);
+            // Told again because it could not be loaded, or a worker that was before this one knew it.
+            let last = *self.told.entry(*id).or_default();
+            return Ok((self.flushed < last).then_some(last));
         }
+        self.told.entry(*id).or_default();
         let within = |net: &IpNet| members.iter().any(|m| m.contains(net));
         let fewer = self.groups.get(id).is_some_and(|before| !before.iter().all(within));
         self.state.put_group(id, members)?;
@@ -338,16 +419,19 @@ impl Host {
         }
         self.reality = None;
         self.wish += 1;
+        self.told.insert(*id, self.wish);
         Ok(Some(self.wish))
     }
 
-    /// Groups that no port's rules name.
+    /// Forgets groups that an earlier worker was told of and no port's rules name. One told of in this life may have come before
+    /// the port that needs it.
     pub fn without_unnamed(&mut self) -> Outcome<()> {
         use strata_projections::plan::port::Remote;
         let rules = self.ports.values().flat_map(|p| &p.plug.rules);
         let named: BTreeSet<SecurityGroupId> =
             rules.filter_map(|r| if let Remote::Group(id) = r.remote { Some(id) } else { None }).collect();
-        let unnamed: Vec<SecurityGroupId> = self.groups.keys().filter(|id| !named.contains(id)).copied().collect();
+        let unnamed: Vec<SecurityGroupId> =
+            self.groups.keys().filter(|id| !named.contains(id) && !self.told.contains_key(id)).copied().collect();
         for id in unnamed {
             self.state.forget_group(&id)?;
             self.groups.remove(&id);

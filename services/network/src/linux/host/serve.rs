@@ -7,7 +7,7 @@ use crate::linux::state::NetworkState;
 use crate::linux::wanted::{self, Inside};
 use crate::linux::{dhcp, names, netns, process};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use strata_events::NetworkId;
 use strata_projections::plan::port::PlannedPlug;
 
@@ -21,7 +21,7 @@ impl Host {
         let Some(inside) = self.reality.as_ref().and_then(|r| r.inside.get(id)) else { return false };
         let (files, conf) = self.dhcp(id, view, inside);
         let current = network.dnsmasq.as_ref().is_some_and(|d| d.conf == conf);
-        current && network.state.read == digest_of(&files)
+        current && network.state.read == digest_of(&files) && stand(&self.state.network(id), &files)
     }
 
     /// What dnsmasq is told. The place where it listens is part of it: one that was started in a namespace or on a device that is
@@ -47,17 +47,17 @@ impl Host {
         }
         let (files, conf) = self.dhcp(id, view, &inside);
         let read = digest_of(&files);
+        let whole = stand(&directory, &files);
         let Some(network) = self.networks.get_mut(id) else { return Ok(()) };
         self.state.write(&conf, files.conf.as_bytes())?;
         self.state.write(&directory.join("hosts"), files.hosts.as_bytes())?;
         self.state.write(&directory.join("options"), files.options.as_bytes())?;
         let running = process::running(&directory);
-        // A lease that it remembers would keep an address from its next owner.
-        let moved = files.leases.iter().any(|(ip, mac)| network.state.leases.get(ip).is_some_and(|held| held != mac));
+        let begin_anew = dhcp::has_to_forget(&network.state.leases, &files.leases);
         let mut state = network.state.clone();
         match &running[..] {
-            [one] if one.conf == conf && !moved => {
-                if state.read != read {
+            [one] if one.conf == conf && !begin_anew => {
+                if state.read != read || !whole {
                     process::reload(one, &self.changes);
                 }
                 network.dnsmasq = Some(one.clone());
@@ -76,6 +76,8 @@ impl Host {
             }
         }
         state.read = read;
+        self.judge_anew();
+        let Some(network) = self.networks.get_mut(id) else { return Ok(()) };
         if state != network.state {
             network.state = state;
             self.state.put_network(id, &network.state)?;
@@ -118,6 +120,12 @@ impl Host {
         self.reality = None;
         Ok(())
     }
+}
+
+/// Whether the files that dnsmasq reads again are as they were written.
+fn stand(directory: &Path, files: &dhcp::Files) -> bool {
+    let is = |name: &str, text: &str| std::fs::read(directory.join(name)).is_ok_and(|now| now == text.as_bytes());
+    is("hosts", &files.hosts) && is("options", &files.options)
 }
 
 fn digest_of(files: &dhcp::Files) -> String {
