@@ -47,14 +47,34 @@ pub struct Link {
 
 /// How often anything on the host was changed.
 #[derive(Debug, Clone, Default)]
-pub struct Changes(Arc<AtomicU64>);
+pub struct Changes(Arc<Counts>);
+
+#[derive(Debug)]
+struct Counts {
+    made: AtomicU64,
+    /// For tests: after so many changes this worker is as good as dead.
+    fuse: AtomicU64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self { made: AtomicU64::new(0), fuse: AtomicU64::new(u64::MAX) }
+    }
+}
 
 impl Changes {
+    /// Said before each change.
     pub fn one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        if self.0.made.fetch_add(1, Ordering::Relaxed) >= self.0.fuse.load(Ordering::Relaxed) {
+            std::panic::resume_unwind(Box::new("the worker died"));
+        }
     }
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.made.load(Ordering::Relaxed)
+    }
+    /// Lets so many more changes happen; whatever would do the next one breaks off. For tests.
+    pub fn die_after(&self, changes: u64) {
+        self.0.fuse.store(self.count().saturating_add(changes), Ordering::Relaxed);
     }
 }
 

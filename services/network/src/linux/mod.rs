@@ -101,6 +101,11 @@ impl LinuxDataplane {
         self.changes.count()
     }
 
+    /// Lets so many more changes happen; the next one breaks off as if the worker had died before it. For tests.
+    pub fn die_after(&self, changes: u64) {
+        self.changes.die_after(changes);
+    }
+
     /// Removes every port, whatever state it is in, and every network: nothing of this cloud is left on the host's network.
     pub async fn clear(&self) -> Result<(), DataplaneError> {
         let mut host = self.host.lock().await;
