@@ -8,7 +8,7 @@ use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use strata_events::instance::{InstanceSpec, Operation, Power};
-use strata_events::{HostName, InstanceId, ProjectId, ServerGroupId, Timestamp, UserId};
+use strata_events::{HostName, InstanceId, PortId, ProjectId, ServerGroupId, Timestamp, UserId};
 
 pub(super) use apply::apply;
 pub use apply::words;
@@ -180,6 +180,7 @@ pub struct Instances {
     by_age: OrdSet<(Timestamp, InstanceId)>,
     by_host: OrdSet<(HostName, InstanceId)>,
     by_group: OrdSet<(ServerGroupId, InstanceId)>,
+    by_port: OrdSet<(PortId, InstanceId)>,
     unplaced: OrdSet<(Timestamp, InstanceId)>,
     deadlines: OrdSet<(Timestamp, InstanceId)>,
     usage: OrdMap<ProjectId, Usage>,
@@ -213,6 +214,10 @@ impl Instances {
     pub fn of_group(&self, group: &ServerGroupId) -> impl Iterator<Item = &Arc<Instance>> {
         let group = *group;
         self.by_group.range((group, FIRST)..=(group, LAST)).filter_map(|(_, id)| self.all.get(id))
+    }
+    /// The one that has a port: it says so itself. What a port names as its device its owner may write as they like.
+    pub fn holding(&self, port: &PortId) -> Option<&Arc<Instance>> {
+        self.by_port.range((*port, FIRST)..=(*port, LAST)).find_map(|(_, id)| self.all.get(id))
     }
     /// Those that wait for the scheduler, oldest first.
     pub fn unplaced(&self) -> impl Iterator<Item = &Arc<Instance>> {

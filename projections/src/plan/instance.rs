@@ -147,10 +147,10 @@ pub(super) fn touched_by_image(after: &Cloud, event: &ImageEvent) -> Vec<Key> {
 pub(super) fn touched(before: &Cloud, after: &Cloud, event: &InstanceEvent) -> Vec<Key> {
     let Ok(id) = event.stream_id().parse() else { return vec![] };
     let own = keys(before, &id).chain(keys(after, &id));
-    // Its ports tell DHCP its name.
-    let name = |cloud: &Cloud| cloud.instances.get(&id).map(|i| i.spec.hostname.clone());
-    let ports = if name(before) == name(after) { vec![] } else { super::port::of_instance(after, &id) };
-    own.chain(ports).collect()
+    // Its ports tell DHCP its name: those that it has had, and those that it has.
+    let named = |cloud: &Cloud| cloud.instances.get(&id).map(|i| (i.spec.hostname.clone(), i.spec.ports.clone()));
+    let told = if named(before) == named(after) { vec![] } else { vec![before, after] };
+    own.chain(told.into_iter().flat_map(|cloud| super::port::of_instance(cloud, &id))).collect()
 }
 
 /// The key of an instance on the host that it is placed on.

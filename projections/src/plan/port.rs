@@ -140,11 +140,10 @@ pub(super) fn plan(cloud: &Cloud, host: &HostName, p: &Port) -> (Key, Item) {
     (Key::new(host, KIND, p.id), Item::Port(Box::new(PortPlan { id: p.id, plug })))
 }
 
-/// A port's own name in DNS, or its instance's.
+/// A port's own name in DNS, or that of the instance that has it.
 fn hostname(cloud: &Cloud, p: &Port) -> Option<String> {
     let own = Some(&p.attributes.dns_name).filter(|n| !n.is_empty());
-    let instance = || p.attributes.device_id.parse().ok().and_then(|id: InstanceId| cloud.instances.get(&id));
-    own.cloned().or_else(|| instance().map(|i| i.spec.hostname.clone()))
+    own.cloned().or_else(|| cloud.instances.holding(&p.id).map(|i| i.spec.hostname.clone()))
 }
 
 /// The plan of a port that shall be gone.
@@ -167,11 +166,11 @@ pub(super) fn touched(before: &Cloud, after: &Cloud, event: &PortEvent) -> Vec<K
     keys
 }
 
-/// The keys of a port and of the instance that waits for it.
+/// The keys of a port and of the instance that has it.
 fn of(cloud: &Cloud, id: &PortId) -> Vec<Key> {
     let Some(port) = cloud.ports.get(id) else { return vec![] };
-    let device = port.attributes.device_id.parse().ok();
-    own(port).into_iter().chain(device.into_iter().flat_map(|i| super::instance::keys(cloud, &i))).collect()
+    let instance = cloud.instances.holding(id).map(|i| i.id);
+    own(port).into_iter().chain(instance.into_iter().flat_map(|i| super::instance::keys(cloud, &i))).collect()
 }
 
 /// The key of a port on its host.
@@ -186,7 +185,8 @@ pub(super) fn on_network(cloud: &Cloud, id: &NetworkId) -> Vec<Key> {
 
 /// The keys of an instance's ports.
 pub(super) fn of_instance(cloud: &Cloud, id: &InstanceId) -> Vec<Key> {
-    cloud.ports.of_device(&id.to_string()).filter_map(|p| own(p)).collect()
+    let ports = cloud.instances.get(id).into_iter().flat_map(|i| &i.spec.ports);
+    ports.filter_map(|id| own(cloud.ports.get(id)?)).collect()
 }
 
 /// The keys of the ports whose plan holds something of a network, a subnet or a security group.

@@ -128,6 +128,7 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
             instances.unplaced.insert((stamp.at, *id));
             instances.deadlines.insert((*deadline, *id));
             spec.group.and_then(|group| instances.by_group.insert((group, *id)));
+            instances.by_port.extend(spec.ports.iter().map(|port| (*port, *id)));
             let usage = instances.usage.entry(*project).or_default();
             usage.instances += 1;
             usage.cores += spec.size.vcpus;
@@ -269,11 +270,17 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
             i.begin("unlock", stamp);
             Ok(())
         }),
-        InstanceEvent::InstancePortsChanged { id, ports, own_ports } => instances.edit(id, stamp, |i| {
-            Arc::make_mut(&mut i.spec).ports = ports.clone();
-            Arc::make_mut(&mut i.spec).own_ports = own_ports.clone();
-            Ok(())
-        }),
+        InstanceEvent::InstancePortsChanged { id, ports, own_ports } => {
+            for port in &instances.all.need(id)?.spec.ports {
+                instances.by_port.remove(&(*port, *id));
+            }
+            instances.by_port.extend(ports.iter().map(|port| (*port, *id)));
+            instances.edit(id, stamp, |i| {
+                Arc::make_mut(&mut i.spec).ports = ports.clone();
+                Arc::make_mut(&mut i.spec).own_ports = own_ports.clone();
+                Ok(())
+            })
+        }
         InstanceEvent::InstanceReleased { id } => {
             let i = instances.all.need(id)?;
             i.expect(i.state == State::Error && i.wanted == Wanted::Absent && i.task.is_none(), "released")?;
@@ -303,6 +310,9 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
             instances.by_age.remove(&(i.created_at, *id));
             instances.unplaced.remove(&(i.created_at, *id));
             i.spec.group.and_then(|group| instances.by_group.remove(&(group, *id)));
+            for port in &i.spec.ports {
+                instances.by_port.remove(&(*port, *id));
+            }
             i.deadline.and_then(|d| instances.deadlines.remove(&(d, *id)));
             if let Some(host) = &i.host {
                 instances.by_host.remove(&(host.clone(), *id));

@@ -372,8 +372,7 @@ fn dhcp_options(old: &[DhcpOption], changes: &[(String, u8, Option<String>)]) ->
 
 /// The instance that has this port.
 pub fn instance_of(cloud: &Cloud, port: &Port) -> Option<InstanceId> {
-    let id = port.attributes.device_id.parse().ok()?;
-    cloud.instances.get(&id).filter(|i| i.spec.ports.contains(&port.id)).map(|i| i.id)
+    cloud.instances.holding(&port.id).map(|i| i.id)
 }
 
 /// Deletes a port; an instance that has it loses it.
@@ -402,21 +401,6 @@ impl Command for DeletePort {
         });
         Ok(told.map(Event::from).into_iter().chain(events![PortEvent::PortDeleted { id: self.id }]).collect())
     }
-}
-
-/// Gives a port to an instance of this project.
-pub fn attach(cloud: &Cloud, id: &PortId, project: &ProjectId, instance: &InstanceId, device_owner: &str) -> Result<Event, Refusal> {
-    let port = cloud.ports.get(id).filter(|p| p.project == *project).ok_or_else(|| not_found(id))?;
-    let old = &port.attributes;
-    if !old.device_id.is_empty() {
-        let message = format!(
-            "Unable to complete operation on port {id} for network {}. Port already has an attached device {}.",
-            port.network, old.device_id
-        );
-        return Err(Refusal::new(Class::Conflict, "PortInUse", message));
-    }
-    let attributes = PortAttributes { device_id: instance.to_string(), device_owner: device_owner.into(), ..old.clone() };
-    Ok(PortEvent::PortUpdated { id: *id, attributes }.into())
 }
 
 /// Takes a port from its instance: one that was made for it is deleted, another is free again and on no host.

@@ -143,8 +143,8 @@ fn port_failed(cloud: &Cloud, host: &Host, id: &PortId, reason: &str) -> Vec<Eve
     }
     let mut events = events![PortEvent::PortPlugFailed { id: *id, host: host.name.clone(), reason: reason.clone() }];
     // What waits for the port can't be built.
-    let device = cloud.ports.get(id).and_then(|p| p.attributes.device_id.parse().ok()).and_then(|i: InstanceId| cloud.instances.get(&i));
-    if let Some(waiting) = device.filter(|i| i.task == Some(Task::Spawn) && i.host.as_ref() == Some(&host.name)) {
+    let server = cloud.instances.holding(id);
+    if let Some(waiting) = server.filter(|i| i.task == Some(Task::Spawn) && i.host.as_ref() == Some(&host.name)) {
         let reason = format!("Port {id} could not be made on host {}: {reason}", host.name);
         events.push(InstanceEvent::InstanceBuildFailed { id: waiting.id, reason }.into());
     }

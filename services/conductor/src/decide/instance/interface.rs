@@ -32,8 +32,8 @@ impl Command for AttachInterface {
         in_state(instance, "attach_interface", PLUGGABLE)?;
         idle(instance, "attach_interface")?;
         launched(instance, "attach_interface")?;
-        if let NicTarget::Network { id, .. } = &self.target {
-            networks::usable_network(cloud, &instance.project, self.admin, id)?;
+        if let NicTarget::Network { id, fixed_ip } = &self.target {
+            networks::usable_network(cloud, &instance.project, self.admin, id, fixed_ip.is_some())?;
         }
         let device = Device {
             id: self.id,

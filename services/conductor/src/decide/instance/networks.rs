@@ -6,6 +6,7 @@ use crate::decide::network::Scope;
 use crate::decide::port::{NewPort, plan_port};
 use crate::decide::security_group::DefaultGroupIds;
 use crate::{Class, Refusal, events};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use strata_events::port::{MacAddress, PortAttributes, PortEvent};
@@ -48,6 +49,7 @@ pub(super) fn resolve(cloud: &Cloud, ask: &RequestInstances) -> Result<Vec<NicTa
     match &ask.networks {
         WantedNetworks::Nothing => Ok(vec![]),
         WantedNetworks::These(nics) if !nics.is_empty() => {
+            let mut ports = BTreeSet::new();
             for nic in nics {
                 match &nic.target {
                     NicTarget::Port(_) if several => {
@@ -60,8 +62,13 @@ pub(super) fn resolve(cloud: &Cloud, ask: &RequestInstances) -> Result<Vec<NicTa
                             "Failed to launch instances: max_count cannot be greater than 1 if an fixed_ip is specified.",
                         ));
                     }
-                    NicTarget::Port(id) => usable_port(cloud, &ask.project, ask.admin, id).map(drop)?,
-                    NicTarget::Network { id, .. } => usable_network(cloud, &ask.project, ask.admin, id)?,
+                    NicTarget::Port(id) => {
+                        usable_port(cloud, &ask.project, ask.admin, id)?;
+                        if !ports.insert(id) {
+                            return Err(in_use(id));
+                        }
+                    }
+                    NicTarget::Network { id, fixed_ip } => usable_network(cloud, &ask.project, ask.admin, id, fixed_ip.is_some())?,
                 }
             }
             Ok(nics.iter().map(|n| n.target.clone()).collect())
@@ -77,7 +84,7 @@ pub(super) fn resolve(cloud: &Cloud, ask: &RequestInstances) -> Result<Vec<NicTa
                 ))),
                 [] => Ok(vec![]),
                 [only] => {
-                    usable_network(cloud, &ask.project, ask.admin, &only.id)?;
+                    usable_network(cloud, &ask.project, ask.admin, &only.id, false)?;
                     Ok(vec![NicTarget::Network { id: only.id, fixed_ip: None }])
                 }
                 _ => Err(Refusal::conflict("Multiple possible networks found, use a Network ID to be more specific.")
@@ -87,12 +94,16 @@ pub(super) fn resolve(cloud: &Cloud, ask: &RequestInstances) -> Result<Vec<NicTa
     }
 }
 
-/// A network that a project may plug servers into.
-pub(super) fn usable_network(cloud: &Cloud, project: &ProjectId, admin: bool, id: &NetworkId) -> Result<(), Refusal> {
+/// A network that a project may plug servers into; with an address of its choice only its own, as Neutron answers Nova, which
+/// asks it in the user's name.
+pub(super) fn usable_network(cloud: &Cloud, project: &ProjectId, admin: bool, id: &NetworkId, address: bool) -> Result<(), Refusal> {
     let seen = |n: &&Arc<Network>| admin || n.project == *project || n.attributes.shared || n.attributes.external;
     let network = cloud.networks.get(id).filter(seen).ok_or_else(|| Refusal::invalid(format!("Network {id} could not be found.")))?;
     if network.attributes.external && !network.attributes.shared && !admin && network.project != *project {
         return Err(Refusal::forbidden(format!("It is not allowed to create an interface on external network {id}")));
+    }
+    if address && !admin && network.project != *project {
+        return Err(Refusal::forbidden("(rule:create_port and rule:create_port:fixed_ips:ip_address) is disallowed by policy"));
     }
     if cloud.subnets.on_network(id).next().is_none() {
         return Err(Refusal::invalid(format!("Network {id} requires a subnet in order to boot instances on.")));
@@ -104,13 +115,18 @@ pub(super) fn usable_network(cloud: &Cloud, project: &ProjectId, admin: bool, id
 pub(super) fn usable_port<'a>(cloud: &'a Cloud, project: &ProjectId, admin: bool, id: &PortId) -> Result<&'a Arc<Port>, Refusal> {
     let port = cloud.ports.get(id).filter(|p| admin || p.project == *project);
     let port = port.ok_or_else(|| Refusal::invalid(format!("Port id {id} could not be found.")))?;
-    if !port.attributes.device_id.is_empty() {
-        return Err(Refusal::conflict(format!("Port {id} is still in use.")).with_kind("PortInUse"));
+    // Whoever owns a port may take its device's name from it; its server has it still.
+    if !port.attributes.device_id.is_empty() || cloud.instances.holding(id).is_some() {
+        return Err(in_use(id));
     }
     if port.attributes.fixed_ips.is_empty() {
         return Err(Refusal::invalid(format!("Port {id} requires a FixedIP in order to be used.")));
     }
     Ok(port)
+}
+
+fn in_use(id: &PortId) -> Refusal {
+    Refusal::conflict(format!("Port {id} is still in use.")).with_kind("PortInUse")
 }
 
 /// The security groups named by name or id; none when the default shall be taken.

@@ -250,6 +250,28 @@ fn a_port_that_cannot_be_made_fails_the_server_that_waits_for_it() {
     assert_eq!(failed().decide(&cloud, &context()), Ok(vec![]), "said twice");
 }
 
+/// Anyone may write any server's id into a port of theirs.
+#[test]
+fn a_port_that_only_says_it_is_a_servers_neither_fails_it_nor_has_its_name() {
+    let id = PortId(Uuid::from_u128(9));
+    let Event::Port(PortEvent::PortCreated { network, attributes, .. }) = port(id) else { unreachable!() };
+    let mac = MacAddress([0xfa, 0x16, 0x3e, 0, 0, 9]);
+    let foreign = PortEvent::PortCreated { id, project: ProjectId(Uuid::from_u128(0xbad)), network, mac, attributes };
+    let there = || and(building(), events![foreign.clone(), PortEvent::PortBound { id, host: "h1".into() }]);
+    let names = |cloud: &Cloud| {
+        let items = strata_projections::plan::of_host(cloud, &"h1".into()).into_values();
+        let name = |item| match item {
+            strata_projections::plan::Item::Port(plan) => Some((plan.id, plan.plug.and_then(|plug| plug.hostname))),
+            _ => None,
+        };
+        items.filter_map(name).collect::<BTreeMap<_, _>>()
+    };
+    let hello = Some("hello".to_owned());
+    assert_eq!(names(&there().cloud), BTreeMap::from([(OWN, hello.clone()), (GIVEN, hello), (id, None)]));
+    let cloud = there().when(by("h1", Report::PortFailed { id, reason: "mine".into() })).accepted();
+    assert!(cloud.instances.get(&SERVER).is_some_and(|i| i.fault.is_none() && i.task == Some(Task::Spawn)));
+}
+
 #[test]
 fn an_inventory_is_taken_when_it_differs() {
     let report = |vcpus| {

@@ -107,9 +107,7 @@ fn belongs(cloud: &Cloud, host: &HostName, id: &PortId) -> bool {
 fn context(cloud: &Cloud, command: &Observe) -> Context {
     let instance = match &command.report {
         Report::Instance { id, .. } | Report::InstanceAbsent { id, .. } | Report::InstanceFailed { id, .. } => Some(*id),
-        Report::PortPlugged { id } | Report::PortFailed { id, .. } | Report::PortAbsent { id } => {
-            cloud.ports.get(id).and_then(|p| p.attributes.device_id.parse().ok())
-        }
+        Report::PortPlugged { id } | Report::PortFailed { id, .. } | Report::PortAbsent { id } => cloud.instances.holding(id).map(|i| i.id),
         Report::Inventory { .. } => None,
     };
     let instance = instance.and_then(|id| cloud.instances.get(&id));

@@ -1,6 +1,8 @@
 //! Asking for servers: networks and ports, quota, image, zone.
 
 use super::*;
+use crate::decide::network::Scope;
+use crate::decide::port::{DeletePort, PortChanges, UpdatePort};
 
 #[test]
 fn a_server_comes_with_its_port_in_one_decision() {
@@ -101,6 +103,51 @@ fn a_port_in_use_is_a_conflict_and_a_free_one_is_freed_again() {
     assert!(server(&cloud).spec.own_ports.is_empty());
     let cloud = again(&cloud).when(DeleteInstance { id: id(1), admin: false }).accepted();
     assert!(cloud.ports.get(&port(7)).is_some_and(|p| p.attributes.device_id.is_empty()));
+}
+
+/// Whoever owns a port may write what they like as its device: that doesn't take it from its server.
+#[test]
+fn a_port_whose_device_was_taken_from_it_is_in_use_still() {
+    let with = |n| RequestInstances { networks: networks(&[NicTarget::Port(port(7))]), ..ask(n) };
+    let cloud = given(cloud().into_iter().chain([foreign_port(7, PROJECT, "")])).when(with(1)).accepted();
+    let changes = PortChanges { device_id: Some(String::new()), ..Default::default() };
+    let cloud = again(&cloud).when(UpdatePort { id: port(7), scope: Scope::Project(PROJECT), changes, revision: None }).accepted();
+    again(&cloud).when(with(2)).refused(Class::Conflict, "is still in use");
+    // Its server loses it when it is deleted, whatever it says.
+    let cloud = again(&cloud).when(DeletePort { id: port(7), revision: None }).accepted();
+    assert!(server(&cloud).spec.ports.is_empty());
+    let twice = RequestInstances { networks: networks(&[NicTarget::Port(port(7)), NicTarget::Port(port(7))]), ..ask(1) };
+    given(self::cloud().into_iter().chain([foreign_port(7, PROJECT, "")])).when(twice).refused(Class::Conflict, "is still in use");
+}
+
+#[test]
+fn an_address_is_chosen_on_ones_own_network_only() {
+    let shared = |events: Vec<Event>| {
+        let share = |event| match event {
+            Event::Network(NetworkEvent::NetworkCreated { id, project, segment, mut attributes }) => {
+                attributes.shared = true;
+                NetworkEvent::NetworkCreated { id, project, segment, attributes }.into()
+            }
+            event => event,
+        };
+        events.into_iter().map(share)
+    };
+    let events = || cloud().into_iter().chain(shared(network(2, OTHER)));
+    let with = |n: u8, ip: bool| {
+        let fixed_ip = ip.then(|| [10, 0, n, 77].into());
+        RequestInstances { networks: networks(&[NicTarget::Network { id: net(n.into()), fixed_ip }]), ..ask(1) }
+    };
+    given(events()).when(with(2, true)).refused(Class::Forbidden, "rule:create_port:fixed_ips:ip_address) is disallowed by policy");
+    for allowed in [with(1, true), with(2, false), RequestInstances { admin: true, ..with(2, true) }] {
+        given(events()).when(allowed).accepted();
+    }
+    let attach = |cloud: &Cloud, admin| {
+        let target = NicTarget::Network { id: net(2), fixed_ip: Some([10, 0, 2, 77].into()) };
+        again(cloud).when(AttachInterface { id: id(1), seed: new(2).ports[0], default_group: ask(1).default_group, target, admin })
+    };
+    let running = shared(network(2, OTHER)).fold(running(), after);
+    attach(&running, false).refused(Class::Forbidden, "is disallowed by policy");
+    attach(&running, true).accepted();
 }
 
 #[test]
