@@ -52,6 +52,10 @@ pub trait Dataplane: Send + Sync + 'static {
     fn unplug(&self, id: &PortId) -> impl Future<Output = Result<(), DataplaneError>> + Send;
     /// From now on these are the members of a group that rules name. May come before or after the ports with such rules.
     fn members(&self, group: &GroupPlan) -> impl Future<Output = Result<(), DataplaneError>> + Send;
+    /// What keeps ports from working just now, in words for whoever runs the host.
+    fn trouble(&self) -> impl Future<Output = Option<String>> + Send {
+        async { self.list().await.err().map(|e| e.to_string()) }
+    }
     /// Returns when a port may have changed by itself; none says that all may have.
     fn changed(&self) -> impl Future<Output = Option<PortId>> + Send;
 }

@@ -109,7 +109,7 @@ impl<D: Dataplane> Half for Network<D> {
         self.dataplane().changed().map(|id| id.map(Thing::Port)).boxed()
     }
     fn trouble(&self) -> BoxFuture<'_, Option<String>> {
-        self.dataplane().list().map(|found| found.err().map(|e| e.to_string())).boxed()
+        self.dataplane().trouble().boxed()
     }
     fn inventory(&self) -> BoxFuture<'_, Option<Inventory>> {
         futures_util::future::ready(None).boxed()

@@ -4,6 +4,7 @@
 
 mod conntrack;
 mod dhcp;
+mod firewall;
 mod holder;
 mod host;
 mod link;
@@ -212,6 +213,13 @@ impl Dataplane for LinuxDataplane {
             Some(wish) => host.flush(wish, None).await,
             None => Ok(()),
         }
+    }
+    async fn trouble(&self) -> Option<String> {
+        if let Err(why) = self.list().await {
+            return Some(why.to_string());
+        }
+        // Beside the lock: it changes nothing.
+        tokio::task::spawn_blocking(firewall::trouble).await.ok()?
     }
     async fn changed(&self) -> Option<PortId> {
         loop {

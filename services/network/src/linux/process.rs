@@ -147,6 +147,14 @@ pub fn list_tables(table: &str) -> Result<Vec<u8>, DataplaneError> {
     Ok(all)
 }
 
+/// What nft lists. Blocks.
+pub fn list(what: &[&str]) -> Result<String, DataplaneError> {
+    let mut nft = command("nft");
+    nft.args(["-s", "list"]).args(what);
+    let done = run(nft, &[], PATIENCE).map_err(|e| not_run("nft", "nftables", &e))?;
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
+}
+
 /// The first argument of every dnsmasq that serves from a configuration in this directory.
 fn prefix(directory: &Path) -> String {
     format!("--conf-file={}/dnsmasq-", directory.display())

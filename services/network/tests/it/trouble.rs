@@ -190,3 +190,29 @@ fn a_look_costs_what_the_host_has_and_not_that_for_each_port() {
         assert!(all < once * 8, "{all:?} for {} ports, {once:?} for one", ports.len());
     });
 }
+
+#[test]
+fn a_firewall_that_silences_guests_is_told_of() {
+    on_a_host("firewall", |lab| async move {
+        let dataplane = lab.open();
+        for n in [11, 12] {
+            let mut plug = plug(1, n);
+            plug.rules.push(tcp(80));
+            dataplane.plug(&port_id(n), &plug).await.unwrap();
+        }
+        let (a, b) = (Guest::with_address(11), Guest::with_address(12));
+        let _listener = b.listen(80);
+        assert!(a.reaches(ip(12), 80, crate::LONG));
+        assert_eq!(dataplane.trouble().await, None);
+        run("nft add table ip filter");
+        run("nft add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }");
+        assert!(!a.reaches(ip(12), 80, Duration::from_millis(600)));
+        let why = dataplane.trouble().await.expect("nothing is told of it");
+        let (_, advice) = why.split_once('`').unwrap();
+        assert!(why.contains("ip filter FORWARD"), "{why}");
+        // What it says helps.
+        run(&advice.trim_end_matches('`').replace('"', ""));
+        assert_eq!(dataplane.trouble().await, None);
+        assert!(a.reaches(ip(12), 80, crate::LONG));
+    });
+}
