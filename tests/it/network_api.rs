@@ -173,3 +173,51 @@ fn quotas_and_tags_are_kept() {
     admin.delete(&format!("{NETWORK}/{quota}")).expect(204);
     admin.delete(&format!("/v3/projects/{project}")).expect(204);
 }
+
+#[test]
+fn nova_tells_of_the_same_security_groups_as_neutron() {
+    let demo = shared().api("demo");
+    let groups = "/compute/v2.1/os-security-groups";
+    let rules = "/compute/v2.1/os-security-group-rules";
+    let ask = json!({"security_group": {"name": "it-nova", "description": "of old"}});
+    let group = demo.post(groups, ask.clone()).expect(200).json()["security_group"].clone();
+    let id = group["id"].as_str().unwrap();
+    assert_eq!((&group["name"], &group["tenant_id"], &group["rules"]), (&json!("it-nova"), &json!(demo.project), &json!([])));
+    assert_eq!(get(&demo, &format!("security-groups/{id}")).expect(200).json()["security_group"]["description"], "of old");
+    let rule = |of: Value| demo.post(rules, json!({"security_group_rule": of}));
+
+    let ssh = json!({"parent_group_id": id, "ip_protocol": "tcp", "from_port": 22, "to_port": "22", "cidr": "10.0.0.0/8"});
+    let made = rule(ssh.clone()).expect(200).json()["security_group_rule"].clone();
+    assert_eq!((&made["from_port"], &made["to_port"], &made["ip_range"]), (&json!(22), &json!(22), &json!({"cidr": "10.0.0.0/8"})));
+    rule(ssh).expect(400);
+    let ping = json!({"parent_group_id": id, "ip_protocol": "icmp", "from_port": -1, "to_port": -1});
+    let ping = rule(ping).expect(200).json()["security_group_rule"].clone();
+    assert_eq!((&ping["from_port"], &ping["ip_range"]["cidr"], &ping["group"]), (&json!(-1), &json!("0.0.0.0/0"), &json!({})));
+    let own = rule(json!({"parent_group_id": id, "group_id": id})).expect(200).json()["security_group_rule"].clone();
+    assert_eq!((&own["group"]["name"], &own["ip_range"], &own["from_port"]), (&json!("it-nova"), &json!({}), &Value::Null));
+    for (bad, status) in [
+        (json!({"parent_group_id": id}), 400),
+        (json!({"parent_group_id": id, "ip_protocol": "tcp", "from_port": 90, "to_port": 80, "cidr": "0.0.0.0/0"}), 400),
+        (json!({"parent_group_id": id, "ip_protocol": "tcp", "from_port": 70000, "to_port": 80}), 400),
+        (json!({"parent_group_id": id, "ip_protocol": "tcp", "from_port": 1, "to_port": 2, "cidr": "10.0.0.0/33"}), 400),
+        (json!({"ip_protocol": "tcp", "from_port": 1, "to_port": 2}), 400),
+        (json!({"parent_group_id": "7", "ip_protocol": "tcp", "from_port": 1, "to_port": 2}), 404),
+    ] {
+        let answer = rule(bad.clone());
+        assert_eq!(answer.status, status, "{bad}: {}", answer.text());
+    }
+    let shown = demo.get(&format!("{groups}/{id}")).expect(200).json()["security_group"].clone();
+    assert_eq!(shown["rules"].as_array().unwrap().len(), 3, "what lets something out is none: {shown}");
+    demo.delete(&format!("{rules}/{}", made["id"].as_str().unwrap())).expect(202);
+    let renamed = json!({"security_group": {"name": "it-nova-2", "description": "still"}});
+    let answer = demo.send("PUT", &format!("{groups}/{id}"), Some(&renamed)).unwrap().expect(200).json();
+    assert_eq!((&answer["security_group"]["name"], answer["security_group"]["rules"].as_array().unwrap().len()), (&json!("it-nova-2"), 2));
+    let listed = demo.get(groups).expect(200).json()["security_groups"].clone();
+    assert!(names(&listed).contains(&"it-nova-2") && names(&listed).contains(&"default"), "{listed}");
+
+    let later = demo.send_as("GET", groups, "OpenStack-API-Version: compute 2.36\r\n", b"").unwrap();
+    assert_eq!(later.status, 404, "{}", later.text());
+    demo.post(groups, json!({"security_group": {"name": "", "description": "d"}})).expect(400);
+    demo.delete(&format!("{groups}/{id}")).expect(202);
+    demo.get(&format!("{groups}/{id}")).expect(404);
+}

@@ -14,6 +14,7 @@ mod keypairs;
 mod limits;
 mod quota_sets;
 mod secrets;
+mod security_groups;
 mod server_actions;
 mod server_create;
 mod server_groups;
@@ -50,6 +51,7 @@ pub fn routes(r: &mut Routes) {
     server_tags::routes(r);
     server_interfaces::routes(r);
     instance_actions::routes(r);
+    security_groups::routes(r);
     server_groups::routes(r);
     limits::routes(r);
     quota_sets::routes(r);
