@@ -56,13 +56,11 @@ pub fn judge(
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
     let mut seq = 0;
-    for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
-        for tracked in dump(&socket, family, &mut seq)? {
-            let ended = [tracked.from, tracked.to].iter().any(|ip| over.contains(&(tracked.zone, *ip)));
-            if ended || ports.iter().any(|port| is_over(port, &tracked, groups)) {
-                changes.one();
-                delete(&socket, &tracked, &mut seq)?;
-            }
+    for tracked in dump(&socket, &mut seq)? {
+        let ended = [tracked.from, tracked.to].iter().any(|ip| over.contains(&(tracked.zone, *ip)));
+        if ended || ports.iter().any(|port| is_over(port, &tracked, groups)) {
+            changes.one();
+            delete(&socket, &tracked, &mut seq)?;
         }
     }
     Ok(())
@@ -125,9 +123,10 @@ fn attributes(mut bytes: &[u8]) -> BTreeMap<u16, (&[u8], &[u8])> {
     found
 }
 
-fn dump(socket: &Socket, family: u8, seq: &mut u32) -> io::Result<Vec<Tracked>> {
+/// All connections, of both versions of IP at once: the kernel goes through its whole table for each question.
+fn dump(socket: &Socket, seq: &mut u32) -> io::Result<Vec<Tracked>> {
     *seq += 1;
-    socket.send(&message(GET, REQUEST | DUMP, *seq, family, &[]), 0)?;
+    socket.send(&message(GET, REQUEST | DUMP, *seq, libc::AF_UNSPEC as u8, &[]), 0)?;
     let mut found = vec![];
     loop {
         let (bytes, _) = socket.recv_from_full()?;
@@ -135,7 +134,7 @@ fn dump(socket: &Socket, family: u8, seq: &mut u32) -> io::Result<Vec<Tracked>> 
             match kind {
                 DONE => return Ok(found),
                 ERROR => return refused(body).map(|()| found),
-                _ => found.extend(body.get(4..).and_then(|attributes| tracked(family, attributes))),
+                _ => found.extend(body.get(4..).and_then(tracked)),
             }
         }
     }
@@ -150,7 +149,7 @@ fn refused(body: &[u8]) -> io::Result<()> {
     }
 }
 
-fn tracked(family: u8, bytes: &[u8]) -> Option<Tracked> {
+fn tracked(bytes: &[u8]) -> Option<Tracked> {
     let all = attributes(bytes);
     let zone = all.get(&ZONE).and_then(|(_, v)| Some(u16::from_be_bytes(v.get(..2)?.try_into().ok()?)))?;
     let tuple = attributes(all.get(&TUPLE)?.1);
@@ -169,14 +168,15 @@ fn tracked(family: u8, bytes: &[u8]) -> Option<Tracked> {
             attributes.resize(attributes.len().next_multiple_of(4), 0);
         }
     }
+    let from = address(1, 3)?;
     Some(Tracked {
-        from: address(1, 3)?,
+        from,
         to: address(2, 4)?,
         protocol: byte(1)?,
         first: port.or(icmp).unwrap_or(0),
         code: byte(6).or_else(|| byte(9)).unwrap_or(0).into(),
         zone,
-        family,
+        family: if from.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as u8,
         attributes,
     })
 }

@@ -232,21 +232,22 @@ fn a_guest_gives_itself_the_address_of_a_slaac_subnet_and_is_told_of_no_router()
 }
 
 #[test]
-fn an_idle_worker_with_twenty_ports_costs_next_to_nothing() {
+fn an_idle_worker_with_forty_ports_costs_next_to_nothing() {
     on_a_host("idle", |lab| async move {
         let dataplane = lab.open();
         let begun = std::time::Instant::now();
         let before = spent();
-        for n in 11..31 {
+        for n in 11..51 {
             dataplane.plug(&port_id(n), &plug(1, n)).await.unwrap();
         }
-        eprintln!("20 ports, one after the other: {:?}, CPU {:?}", begun.elapsed(), spent() - before);
+        eprintln!("40 ports, one after the other: {:?}, CPU {:?}", begun.elapsed(), spent() - before);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let (begun, before, changes) = (std::time::Instant::now(), spent(), dataplane.changes());
         tokio::time::sleep(Duration::from_secs(12)).await;
         let share = (spent() - before).as_secs_f64() / begun.elapsed().as_secs_f64();
-        eprintln!("idle: {:.2} % of a core", share * 100.0);
-        assert!(share < 0.01, "{:.2} % of a core", share * 100.0);
+        eprintln!("idle: {:.3} % of a core", share * 100.0);
+        // Looking at everything with each glance, and not only when something stirs or half a minute is over, costs more than twice as much.
+        assert!(share < 0.001, "{:.2} % of a core", share * 100.0);
         assert_eq!(dataplane.changes(), changes);
     });
 }

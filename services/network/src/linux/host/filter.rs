@@ -2,8 +2,24 @@
 
 use super::{Host, Outcome, blocking, digest};
 use crate::DataplaneError;
+use crate::linux::link::Changes;
 use crate::linux::state::RulesState;
 use crate::linux::{conntrack, process, rules};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// Ends all connections of these addresses. What fails stays to be done.
+async fn end(handed_on: &mut BTreeSet<(u16, IpAddr)>, changes: &Changes) {
+    if handed_on.is_empty() {
+        return;
+    }
+    let (over, changes) = (handed_on.clone(), changes.clone());
+    let failed = |e: std::io::Error| DataplaneError::Failed(e.to_string());
+    match blocking(move || conntrack::judge(&[], &over, &BTreeMap::new(), &changes).map_err(failed)).await {
+        Ok(()) => handed_on.clear(),
+        Err(why) => tracing::warn!(%why, "connections of addresses that have another owner now can't be ended"),
+    }
+}
 
 impl Host {
     fn ruleset(&self) -> String {
@@ -43,7 +59,9 @@ impl Host {
             }
             process::load_rules(&text, &changes)
         };
-        blocking(load).await?;
+        // Beside it: an address that has no owner any more, or none yet, gets no new connections meanwhile.
+        let (loaded, ()) = tokio::join!(blocking(load), end(&mut self.handed_on, &self.changes));
+        loaded?;
         let listing = self.listing().await?;
         if listing == digest(b"") && !self.ports.is_empty() {
             return Err(DataplaneError::Unavailable("the packet filter's rules were loaded and are not there".into()));
@@ -64,16 +82,16 @@ impl Host {
             Some(conntrack::Judged { plug: plug.clone(), zone })
         });
         let ports: Vec<conntrack::Judged> = ports.collect();
-        if !ports.is_empty() || !self.handed_on.is_empty() {
-            let (groups, changes, over) = (self.groups.clone(), self.changes.clone(), self.handed_on.clone());
+        end(&mut self.handed_on, &self.changes).await;
+        if !ports.is_empty() {
+            let (groups, changes) = (self.groups.clone(), self.changes.clone());
             let failed = |e: std::io::Error| DataplaneError::Failed(e.to_string());
-            if let Err(why) = blocking(move || conntrack::judge(&ports, &over, &groups, &changes).map_err(failed)).await {
+            if let Err(why) = blocking(move || conntrack::judge(&ports, &BTreeSet::new(), &groups, &changes).map_err(failed)).await {
                 tracing::warn!(%why, "connections that are allowed no more can't be ended");
                 return;
             }
         }
         self.stricter.clear();
-        self.handed_on.clear();
     }
 
     /// Takes the rules away, also those that nothing is known of any more. Only when no port is left.

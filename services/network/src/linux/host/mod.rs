@@ -249,10 +249,10 @@ impl Host {
             self.state.put_network(&plug.network, &state)?;
             self.networks.insert(plug.network, Network { state, inside: None, dnsmasq: None });
         }
+        self.hand_on(id, plug, zone);
         if self.ports.get(id).is_none_or(|p| p.plug != *plug) {
             let number = self.ports.get(id).map_or_else(|| self.free_number(), |p| Some(p.number));
             let number = number.ok_or_else(|| DataplaneError::Failed("this host has 65535 ports, and room for no more".into()))?;
-            self.hand_on(id, plug, zone);
             let tap = self.ports.get(id).map_or(Tap::New, |p| p.tap);
             let port = PortState { plug: plug.clone(), number, done: false, tap };
             self.state.put_port(id, &port)?;
@@ -266,8 +266,11 @@ impl Host {
     fn hand_on(&mut self, id: &PortId, plug: &PlannedPlug, zone: u16) {
         let addresses = |plug: &PlannedPlug| plug.fixed_ips.iter().map(|f| (zone, f.ip)).collect::<BTreeSet<_>>();
         let now = addresses(plug);
-        let Some(PortState { plug: was, done, .. }) = self.ports.get(id) else { return self.handed_on.extend(now) };
-        // What an earlier worker began it may not have ended: rules that it loaded were perhaps not yet applied to what went on.
+        // What an earlier worker began it may not have ended: what it loaded was perhaps not yet applied to what went on. A port
+        // that it never wholly made has no connections of its own.
+        let Some(PortState { plug: was, done, .. }) = self.ports.get(id).filter(|p| p.done || p.tap != Tap::New) else {
+            return self.handed_on.extend(now);
+        };
         if was.rules != plug.rules
             || was.address_pairs != plug.address_pairs
             || was.stateful != plug.stateful
