@@ -46,6 +46,7 @@ pub struct PlannedPlug {
     pub extra_dhcp_opts: Vec<DhcpOption>,
     pub admin_state_up: bool,
     pub port_security_enabled: bool,
+    /// The instance that has it, or nothing: not what the port's owner wrote.
     pub device_id: String,
     pub device_owner: String,
     /// Whether its security groups let answers through by themselves.
@@ -132,7 +133,7 @@ pub(super) fn plan(cloud: &Cloud, host: &HostName, p: &Port) -> (Key, Item) {
         extra_dhcp_opts: a.extra_dhcp_opts.clone(),
         admin_state_up: a.admin_state_up,
         port_security_enabled: a.port_security_enabled,
-        device_id: a.device_id.clone(),
+        device_id: cloud.instances.holding(&p.id).map(|i| i.id.to_string()).unwrap_or_default(),
         device_owner: a.device_owner.clone(),
         stateful: groups().all(|g| g.stateful),
         rules: groups().flat_map(|g| g.rules.iter().map(PlannedRule::from)).collect(),

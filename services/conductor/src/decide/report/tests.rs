@@ -261,13 +261,13 @@ fn a_port_that_only_says_it_is_a_servers_neither_fails_it_nor_has_its_name() {
     let names = |cloud: &Cloud| {
         let items = strata_projections::plan::of_host(cloud, &"h1".into()).into_values();
         let name = |item| match item {
-            strata_projections::plan::Item::Port(plan) => Some((plan.id, plan.plug.and_then(|plug| plug.hostname))),
+            strata_projections::plan::Item::Port(plan) => Some((plan.id, plan.plug.map(|plug| (plug.hostname, plug.device_id)))),
             _ => None,
         };
         items.filter_map(name).collect::<BTreeMap<_, _>>()
     };
-    let hello = Some("hello".to_owned());
-    assert_eq!(names(&there().cloud), BTreeMap::from([(OWN, hello.clone()), (GIVEN, hello), (id, None)]));
+    let hello = Some((Some("hello".to_owned()), SERVER.to_string()));
+    assert_eq!(names(&there().cloud), BTreeMap::from([(OWN, hello.clone()), (GIVEN, hello), (id, Some((None, String::new())))]));
     let cloud = there().when(by("h1", Report::PortFailed { id, reason: "mine".into() })).accepted();
     assert!(cloud.instances.get(&SERVER).is_some_and(|i| i.fault.is_none() && i.task == Some(Task::Spawn)));
 }
