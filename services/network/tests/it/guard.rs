@@ -168,7 +168,7 @@ fn a_frame_for_the_bridge_itself_teaches_it_nothing() {
         assert!(!drawn(b"private!"), "a neighbour's traffic was drawn to another");
         // A bridge that an earlier worker made without this is changed.
         run(&format!("ip link set brq{} type bridge no_linklocal_learn 0", &network_id(1).to_string()[..11]));
-        assert!(drawn(b"shown!!!"), "it would not have been drawn anyway: this proves nothing");
+        assert!((0..10).any(|_| drawn(b"shown!!!")), "it would not have been drawn anyway: this proves nothing");
         crate::trouble::noticed(&dataplane, 11, "a bridge that learns what it should not").await;
         settle(&dataplane, &port_id(11), &plug(1, 11)).await;
         assert!(!drawn(b"private?"));
@@ -222,13 +222,13 @@ fn fragments_of_two_networks_are_not_put_together() {
         let datagram = udp((ip(11), 7000), (ip(12), 7000), b"in the first part, in the second");
         let (first, second) = datagram.split_at(24);
         let frame = |payload: &[u8], fragment| ethernet(EVERYONE, mac(11), 0x0800, &ipv4(v4(11), v4(12), 17, Some(fragment), payload));
-        let heard = || ears.each_ref().map(|ear| ear.hears(SHORT, |f| f.windows(6).any(|w| w == b"second")));
+        let heard = |ear: &Ear, wait| ear.hears(wait, |f| f.windows(6).any(|w| w == b"second"));
         a.sends(&frame(first, (0, true)));
         c.sends(&frame(second, (24, false)));
-        assert_eq!(heard(), [false, false], "halves of two networks became one");
+        assert!(!heard(&ears[0], SHORT) && !heard(&ears[1], SHORT), "halves of two networks became one");
         // Where the second half belongs, it is one.
         a.sends(&frame(second, (24, false)));
-        assert_eq!(heard(), [true, false]);
+        assert!(heard(&ears[0], LONG) && !heard(&ears[1], SHORT));
     });
 }
 

@@ -187,6 +187,7 @@ fn a_look_costs_what_the_host_has_and_not_that_for_each_port() {
         let before = crate::spent();
         assert_eq!(dataplane.list().await.unwrap().len(), ports.len());
         let all = spent(before);
+        eprintln!("a look for one port: {once:?}, for {}: {all:?}", ports.len());
         assert!(all < once * 8, "{all:?} for {} ports, {once:?} for one", ports.len());
     });
 }

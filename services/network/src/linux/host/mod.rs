@@ -1,19 +1,22 @@
 //! The host as it is and as it shall be. One thing is changed at a time; what many ports share (the packet filter, a network's
-//! dnsmasq) is brought up to date once for all that wait ([`Host::flush`]). `devices`, `filter` and `serve` are the hands.
+//! dnsmasq) is brought up to date once for all that wait ([`Host::flush`]). `look` is the eyes; `devices`, `filter`,
+//! `serve` and `remove` are the hands.
 
 mod devices;
 mod filter;
+mod groups;
+mod look;
+mod remove;
 mod serve;
 
-use super::link::{Changes, Kind, Links, Netlink};
-use super::process::{self, Dnsmasq};
+use super::link::{Changes, Netlink};
+use super::process::Dnsmasq;
 use super::state::{NetworkState, PortState, RulesState, State, Tap};
-use super::wanted::{self, Inside, Step};
-use super::{LinuxConfig, names, netns};
-use crate::{DataplaneError, Found};
+use super::{LinuxConfig, netns};
+use crate::DataplaneError;
 use ipnet::IpNet;
+use look::Reality;
 use sha2::{Digest, Sha256};
-use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,21 +38,6 @@ impl Drop for Network {
             watch.abort();
         }
     }
-}
-
-/// What was last seen.
-struct Reality {
-    links: Links,
-    inside: BTreeMap<NetworkId, Inside>,
-    judged: Judged,
-}
-
-/// What all ports, or those of a network, have in common: found out when it is first asked for. The texts that it takes grow with
-/// the ports, and it is asked for each of them.
-#[derive(Default)]
-struct Judged {
-    filtered: OnceCell<bool>,
-    served: RefCell<BTreeMap<NetworkId, bool>>,
 }
 
 /// A call that is changing things, as long as this lives.
@@ -132,14 +120,6 @@ impl Host {
         })
     }
 
-    /// What is known may be out of date: of devices and processes, and of the packet filter as well.
-    pub fn doubt(&mut self, filter: bool) {
-        self.reality = None;
-        if filter {
-            self.listed = None;
-        }
-    }
-
     /// Says that a call begins to change things; it has ended when this is dropped.
     pub fn running(&self) -> Running {
         self.running.fetch_add(1, Ordering::Relaxed);
@@ -159,85 +139,6 @@ impl Host {
 
     fn used(&self) -> BTreeSet<NetworkId> {
         self.ports.values().map(|p| p.plug.network).collect()
-    }
-
-    /// Looks at everything, once, until there is doubt again.
-    pub async fn look(&mut self) -> Outcome<()> {
-        if self.reality.is_some() {
-            return Ok(());
-        }
-        let links = self.root.links().await?;
-        let mut inside = BTreeMap::new();
-        for id in self.used() {
-            let seen = self.look_inside(&id).await.unwrap_or_else(|why| {
-                tracing::warn!(network = %id, %why, "the network's namespace can't be looked at");
-                Inside::default()
-            });
-            inside.insert(id, seen);
-            let directory = self.state.network(&id);
-            if let Some(network) = self.networks.get_mut(&id)
-                && network.dnsmasq.as_ref().is_none_or(|d| !process::runs(d, &directory))
-            {
-                network.dnsmasq = process::running(&directory).into_iter().next();
-            }
-        }
-        self.listing().await?;
-        self.reality = Some(Reality { links, inside, judged: Judged::default() });
-        Ok(())
-    }
-
-    async fn look_inside(&mut self, id: &NetworkId) -> Outcome<Inside> {
-        let path = names::namespace(&self.config.netns_dir, id);
-        let namespace = netns::identity(&path).map_err(|e| DataplaneError::Unavailable(format!("{}: {e}", path.display())))?;
-        let Some(network) = self.networks.get_mut(id) else { return Ok(Inside::default()) };
-        if network.inside.as_ref().map(|(identity, ..)| *identity) != namespace {
-            if let Some((_, _, watch)) = network.inside.take() {
-                watch.abort();
-            }
-            if let Some(identity) = namespace {
-                let (netlink, watch) = super::watch::enter(&path, self.changes.clone(), self.stir.clone())?;
-                network.inside = Some((identity, netlink, watch));
-            }
-        }
-        let Some((_, netlink, _)) = &network.inside else { return Ok(Inside::default()) };
-        let links = netlink.links().await?;
-        let addresses = match links.get(&names::namespace_end(id)) {
-            Some(link) => netlink.addresses(link.index).await?,
-            None => BTreeSet::new(),
-        };
-        Ok(Inside { namespace, links, addresses })
-    }
-
-    /// Whether a port is all there. Looks first.
-    pub fn is_whole(&self, id: &PortId) -> bool {
-        let (Some(port), Some(reality)) = (self.ports.get(id), &self.reality) else { return false };
-        let network = &port.plug.network;
-        let nothing = |steps: Outcome<Vec<Step>>| steps.is_ok_and(|s| s.is_empty());
-        let devices = || {
-            let (Some(view), Some(inside)) = (self.view(network), reality.inside.get(network)) else { return false };
-            nothing(wanted::network(network, view, &reality.links, inside)) && nothing(wanted::port(id, &port.plug, &reality.links, true))
-        };
-        let filtered = || *reality.judged.filtered.get_or_init(|| self.is_filtered());
-        let served = || *reality.judged.served.borrow_mut().entry(*network).or_insert_with(|| self.is_served(network));
-        port.done && devices() && filtered() && served()
-    }
-
-    /// What the packet filter or a dnsmasq has was changed.
-    fn judge_anew(&mut self) {
-        if let Some(reality) = &mut self.reality {
-            reality.judged = Judged::default();
-        }
-    }
-
-    pub async fn find(&mut self, id: &PortId) -> Outcome<Found> {
-        self.look().await?;
-        let there = || self.reality.as_ref().is_some_and(|r| r.links.contains_key(&names::tap(id)));
-        Ok(match self.ports.get(id) {
-            Some(port) if self.is_whole(id) => Found::Whole(Box::new(port.plug.clone())),
-            Some(_) => Found::Part,
-            None if self.leaving.contains_key(id) || there() => Found::Part,
-            None => Found::Nothing,
-        })
     }
 
     /// Notes what a port shall be. Returns the wish to flush.
@@ -336,125 +237,8 @@ impl Host {
         Ok(())
     }
 
-    /// Takes a port's tap away, and notes that all of it shall go.
-    pub async fn leave(&mut self, id: &PortId) -> Outcome<u64> {
-        let name = names::tap(id);
-        let network = match self.ports.remove(id) {
-            Some(port) => {
-                let zone = self.networks.get(&port.plug.network).map(|n| n.state.zone);
-                self.handed_on.extend(zone.iter().flat_map(|zone| port.plug.fixed_ips.iter().map(|f| (*zone, f.ip))));
-                Some(port.plug.network)
-            }
-            None => self.leaving.get(id).copied().flatten(),
-        };
-        self.leaving.insert(*id, network);
-        self.reality = None;
-        if let Some(link) = self.root.links().await?.get(&name).filter(|l| l.kind == Kind::Tap) {
-            self.root.delete(&name, link.index).await?;
-        }
-        Ok(match network {
-            Some(network) => self.next_wish(network),
-            None => {
-                self.wish += 1;
-                self.wish
-            }
-        })
-    }
-
-    /// Removes what only this port needed.
-    pub async fn left(&mut self, id: &PortId) -> Outcome<()> {
-        let mut failed = self.without_unused().await;
-        for (network, why) in &failed {
-            tracing::warn!(%network, %why, "a network that no port is on can't be removed");
-        }
-        let own = self.leaving.get(id).copied().flatten();
-        own.and_then(|network| failed.remove(&network)).map_or(Ok(()), Err)?;
-        self.state.forget_port(id)?;
-        self.leaving.remove(id);
-        Ok(())
-    }
-
-    /// Removes networks on which no port is plugged any more. Says which of them are still there, and why.
-    pub async fn without_unused(&mut self) -> BTreeMap<NetworkId, DataplaneError> {
-        let used = self.used();
-        let unused: Vec<NetworkId> = self.networks.keys().filter(|id| !used.contains(id)).copied().collect();
-        let mut failed = BTreeMap::new();
-        for id in unused {
-            if let Err(why) = self.remove_network(&id).await {
-                failed.insert(id, why);
-            }
-        }
-        failed
-    }
-
-    async fn remove_network(&mut self, id: &NetworkId) -> Outcome<()> {
-        self.stop(id).await?;
-        let bridge = names::bridge(id);
-        if let Some(link) = self.root.links().await?.get(&bridge).filter(|l| l.kind == Kind::Bridge) {
-            self.root.delete(&bridge, link.index).await?;
-        }
-        self.state.forget_network(id)?;
-        self.networks.remove(id);
-        self.unserved.remove(id);
-        Ok(())
-    }
-
-    /// Notes who is in a group. Returns the wish to flush, if any port's rules name it.
-    pub fn members(&mut self, id: &SecurityGroupId, members: &[IpNet]) -> Outcome<Option<u64>> {
-        use strata_projections::plan::port::Remote;
-        if self.groups.get(id).is_some_and(|m| m == members) {
-            // Told again because it could not be loaded, or a worker that was before this one knew it.
-            let last = *self.told.entry(*id).or_default();
-            return Ok((self.flushed < last).then_some(last));
-        }
-        self.told.entry(*id).or_default();
-        let within = |net: &IpNet| members.iter().any(|m| m.contains(net));
-        let fewer = self.groups.get(id).is_some_and(|before| !before.iter().all(within));
-        self.state.put_group(id, members)?;
-        self.groups.insert(*id, members.to_vec());
-        let names = |p: &PortState| p.plug.rules.iter().any(|r| r.remote == Remote::Group(*id));
-        let naming: Vec<PortId> = self.ports.iter().filter(|(_, p)| names(p)).map(|(id, _)| *id).collect();
-        if naming.is_empty() {
-            return Ok(None);
-        }
-        if fewer {
-            self.stricter.extend(naming);
-        }
-        self.reality = None;
-        self.wish += 1;
-        self.told.insert(*id, self.wish);
-        Ok(Some(self.wish))
-    }
-
-    /// Forgets groups that an earlier worker was told of and no port's rules name. One told of in this life may have come before
-    /// the port that needs it.
-    pub fn without_unnamed(&mut self) -> Outcome<()> {
-        use strata_projections::plan::port::Remote;
-        let rules = self.ports.values().flat_map(|p| &p.plug.rules);
-        let named: BTreeSet<SecurityGroupId> =
-            rules.filter_map(|r| if let Remote::Group(id) = r.remote { Some(id) } else { None }).collect();
-        let unnamed: Vec<SecurityGroupId> =
-            self.groups.keys().filter(|id| !named.contains(id) && !self.told.contains_key(id)).copied().collect();
-        for id in unnamed {
-            self.state.forget_group(&id)?;
-            self.groups.remove(&id);
-        }
-        Ok(())
-    }
-
     /// Every port of which there may be something here.
     pub fn known(&self) -> Vec<PortId> {
         self.ports.keys().chain(self.leaving.keys()).copied().collect::<BTreeSet<_>>().into_iter().collect()
-    }
-
-    /// Whether a dnsmasq or a namespace is not what was last seen. Cheap: for every second or two.
-    pub fn stirred(&self) -> bool {
-        self.networks.iter().any(|(id, network)| {
-            let directory = self.state.network(id);
-            let gone = network.dnsmasq.as_ref().is_some_and(|d| !process::runs(d, &directory));
-            let path = names::namespace(&self.config.netns_dir, id);
-            let identity = network.inside.as_ref().map(|(identity, ..)| *identity);
-            gone || identity.is_some() && netns::identity(&path).ok().flatten() != identity
-        })
     }
 }
