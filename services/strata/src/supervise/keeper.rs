@@ -63,8 +63,11 @@ impl Keeper {
 
 fn spawn(layout: &Layout, name: &str, command: &impl Fn() -> Result<Command>) -> Result<Child> {
     let child = tokio::process::Command::from(command()?).spawn().with_context(|| format!("can't start {name}"))?;
-    if let Some(record) = child.id().and_then(|pid| Record::of(name, pid)) {
-        record.keep(layout)?;
+    // Without it (the disk is full) the process is found by its mark: nothing to end it for, let alone to start a second one.
+    if let Some(record) = child.id().and_then(|pid| Record::of(name, pid))
+        && let Err(e) = record.keep(layout)
+    {
+        tracing::warn!("{name} runs, but can't be written down: {e:#}");
     }
     Ok(child)
 }
@@ -82,4 +85,45 @@ async fn end(layout: &Layout, name: &str, signal: i32, mut child: Child) {
         }
     }
     Record::forget(layout, name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process;
+
+    #[tokio::test]
+    async fn a_process_that_can_not_be_written_down_is_one_process_all_the_same() {
+        let data = std::env::temp_dir().join(format!("strata-keeper-{}", std::process::id()));
+        let layout = Layout::new(&data).expect("a path");
+        layout.create().expect("directories");
+        // As on a full disk.
+        std::fs::remove_dir(layout.run().join("pids")).expect("it is empty");
+        std::fs::write(layout.run().join("pids"), "").expect("written");
+        let spec = layout.clone();
+        let sleep = move || {
+            let mut command = process::command(&spec, std::path::Path::new("sleep"), "test", libc::SIGTERM)?;
+            command.arg("300");
+            Ok(command)
+        };
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let keeper = Keeper::start(&layout, "test", libc::SIGTERM, sleep).expect("it runs");
+                let first = process::of_cloud(&layout);
+                assert_eq!(first.len(), 1, "{first:?}");
+                first[0].signal(libc::SIGKILL);
+                let until = Instant::now() + Duration::from_secs(10);
+                while process::of_cloud(&layout).iter().all(|r| r.pid == first[0].pid) {
+                    assert!(Instant::now() < until, "it is not started again");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                // Several pauses later there still is one.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                assert_eq!(process::of_cloud(&layout).len(), 1);
+                keeper.stop().await;
+                assert_eq!(process::of_cloud(&layout), []);
+            })
+            .await;
+        std::fs::remove_dir_all(&data).expect("it was made above");
+    }
 }
