@@ -1,6 +1,6 @@
 //! What to look at when. Each planned thing has a slot; a change of its plan, of the lease or of the thing itself makes the slot
 //! due; at most one look at a thing runs at a time, and a bounded number in all. What could not be finished is looked at
-//! again later and later, to at most 10 s.
+//! again later and later, to at most 5 s: whatever is mended meanwhile, and whatever lasts, is seen within half a minute.
 
 use crate::WorkerOptions;
 use crate::half::{Half, Looked, Thing};
@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::{Fuse, FusedFuture, join_all, select_all};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use strata_projections::cloud::instance::Wanted;
@@ -32,6 +33,8 @@ struct Slot {
     /// The last look left something to do.
     unfinished: bool,
     failures: u32,
+    /// When it is looked at again; what else `later` says of it is from before something happened.
+    retry: Option<Instant>,
 }
 
 struct Drive {
@@ -86,7 +89,7 @@ pub(crate) async fn drive(
                         reports.push(report);
                     }
                 }
-                // A look that panicked: its thing stays as it is, the others go on.
+                // Nothing ends a look from outside, and one that panics has an answer for it.
                 Err(e) => tracing::error!(error = %e, "a look at a thing broke off"),
             },
             (thing, half, _) = select_all(halves.iter().map(|h| h.changed())) => drive.happened(thing, &*halves[half]),
@@ -142,6 +145,7 @@ impl Drive {
                     due: false,
                     unfinished: false,
                     failures: 0,
+                    retry: None,
                 };
                 self.slots.insert(thing, slot);
                 self.due(thing);
@@ -192,7 +196,10 @@ impl Drive {
             && at <= now
         {
             self.later.pop();
-            if self.slots.get(&thing).is_some_and(|s| s.unfinished) {
+            if let Some(slot) = self.slots.get_mut(&thing)
+                && slot.retry == Some(at)
+            {
+                slot.retry = None;
                 self.due(thing);
             }
         }
@@ -206,7 +213,15 @@ impl Drive {
             slot.running = true;
             slot.due = false;
             let (half, item, lease) = (slot.half.clone(), slot.item.clone(), self.lease.clone());
-            self.running.spawn(async move { half.settle(&item, &*lease).await });
+            slot.retry = None;
+            self.running.spawn(async move {
+                // A look that panics is one that came to nothing: its thing is looked at again, and the others go on.
+                let looked = AssertUnwindSafe(half.settle(&item, &*lease)).catch_unwind().await;
+                looked.unwrap_or_else(|_| {
+                    tracing::error!(?thing, "a look at a thing broke off");
+                    Looked { thing, report: None, again: true, gone: false }
+                })
+            });
         }
     }
 
@@ -221,11 +236,75 @@ impl Drive {
             self.slots.remove(&thing);
         } else if again {
             slot.failures += 1;
-            let most = (100u64 << slot.failures.min(7)).min(10_000);
-            self.later.push(Reverse((Instant::now() + Duration::from_millis(most / 2 + jitter(most / 2)), thing)));
+            let most = (100u64 << slot.failures.min(7)).min(5_000);
+            let at = Instant::now() + Duration::from_millis(most / 2 + jitter(most / 2));
+            slot.retry = Some(at);
+            self.later.push(Reverse((at, thing)));
         } else {
             slot.failures = 0;
         }
         report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::future::BoxFuture;
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use strata_events::PortId;
+    use strata_events::host::Inventory;
+    use strata_projections::plan::{Key, Plan};
+    use tokio::sync::Notify;
+
+    /// Never done with anything; every tenth look panics.
+    #[derive(Default)]
+    struct Endless {
+        looks: AtomicU32,
+        happens: Notify,
+    }
+    impl Half for Endless {
+        fn minds(&self, _: &Thing) -> bool {
+            true
+        }
+        fn settle<'a>(&'a self, item: &'a Item, _: &'a (dyn Fn() -> bool + Send + Sync)) -> BoxFuture<'a, Looked> {
+            async move {
+                assert!(self.looks.fetch_add(1, Ordering::Relaxed) % 10 != 9, "as it should now and then");
+                Looked { thing: Thing::of(item), report: None, again: true, gone: false }
+            }
+            .boxed()
+        }
+        fn changed(&self) -> BoxFuture<'_, Option<Thing>> {
+            self.happens.notified().map(|()| None).boxed()
+        }
+        fn inventory(&self) -> BoxFuture<'_, Option<Inventory>> {
+            futures_util::future::ready(None).boxed()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_never_done_is_looked_at_ever_more_slowly_whatever_happens_and_whatever_breaks_off() {
+        let half = Arc::new(Endless::default());
+        let (changes, plan) = mpsc::channel(1);
+        let (_strays, strays) = mpsc::channel(1);
+        let port = Item::Port(Box::new(PortPlan { id: PortId(uuid::Uuid::nil()), plug: None }));
+        let change = Change { key: Key("port".into()), plan: Plan { position: 1, item: port } };
+        let (reports, lease, options) = (Reports::default(), Lease::default(), WorkerOptions::default());
+        let watch = async {
+            assert!(changes.send(change).await.is_ok(), "it is read");
+            for _ in 0..20 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                half.happens.notify_one();
+            }
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            let before = half.looks.load(Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            half.looks.load(Ordering::Relaxed) - before
+        };
+        let looks = tokio::select! {
+            looks = watch => looks,
+            () = drive(vec![half.clone()], &options, plan, strays, &reports, &lease) => unreachable!("it runs for ever"),
+        };
+        assert!((19..=42).contains(&looks), "one every 2.5 to 5 s, not {looks} in 100 s");
     }
 }

@@ -102,6 +102,8 @@ pub async fn download(
     if left > 0 {
         return Err(silent(format!("{left} bytes are missing")));
     }
+    // What could not be written last is said here only.
+    file.flush().await.map_err(file_error)?;
     file.sync_all().await.map_err(file_error)
 }
 

@@ -16,10 +16,17 @@ pub(crate) struct Reports {
     some: Notify,
 }
 
-#[derive(Default)]
 struct Waiting {
+    /// How many go into a message: fewer while there is one among them that is refused.
+    most: usize,
     order: VecDeque<Option<Thing>>,
     latest: HashMap<Option<Thing>, Report>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { most: BATCH, order: VecDeque::new(), latest: HashMap::new() }
+    }
 }
 
 /// What an observation is about; none is the host itself.
@@ -45,9 +52,25 @@ impl Reports {
 
     fn take(&self) -> Vec<Report> {
         let mut waiting = self.lock();
-        let n = waiting.order.len().min(BATCH);
-        let Waiting { order, latest } = &mut *waiting;
+        let n = waiting.order.len().min(waiting.most);
+        let Waiting { order, latest, .. } = &mut *waiting;
         order.drain(..n).filter_map(|about| latest.remove(&about)).collect()
+    }
+
+    fn taken(&self) {
+        let mut waiting = self.lock();
+        waiting.most = (waiting.most * 2).min(BATCH);
+    }
+
+    /// Said again it would be refused again, but perhaps it is only one among many: they are told apart. Gives that one back;
+    /// it is not told, and the next whole plan brings what still matters.
+    fn refused(&self, mut reports: Vec<Report>) -> Option<Report> {
+        if reports.len() > 1 {
+            self.lock().most = reports.len() / 2;
+            self.put_back(reports);
+            return None;
+        }
+        reports.pop()
     }
 
     /// Not taken in: they wait again, unless there is something newer.
@@ -89,9 +112,13 @@ pub(crate) async fn deliver(link: &Link, reports: &Reports, strays: &mpsc::Sende
             Err(e) => Answer::Later { reason: e.to_string() },
         };
         match answer {
-            Answer::Taken => failures = 0,
+            Answer::Taken => {
+                failures = 0;
+                reports.taken();
+            }
             Answer::Strays { position, ports, instances } => {
                 failures = 0;
+                reports.taken();
                 let things = ports.into_iter().map(Thing::Port).chain(instances.into_iter().map(Thing::Instance));
                 let things: Vec<Thing> = things.collect();
                 tracing::warn!(host = %link.host, ?things, "a forgotten plan had these made again; they are removed");
@@ -99,9 +126,10 @@ pub(crate) async fn deliver(link: &Link, reports: &Reports, strays: &mpsc::Sende
                 let _ = strays.send((position, things)).await;
             }
             Answer::Refused { reason } => {
-                // Said again it would be refused again; the next whole plan brings what still matters.
-                tracing::error!(host = %link.host, %reason, "the conductor refuses what this host reports");
-                tokio::time::sleep(backoff(4)).await;
+                if let Some(report) = reports.refused(message.reports) {
+                    tracing::error!(host = %link.host, %reason, ?report, "the conductor refuses what this host reports");
+                    tokio::time::sleep(backoff(4)).await;
+                }
             }
             Answer::Later { reason } => {
                 failures += 1;
@@ -137,6 +165,27 @@ mod tests {
         }
         assert_eq!(reports.take(), [failed(1), plugged(2)]);
         assert_eq!(reports.take(), []);
+    }
+
+    #[test]
+    fn one_that_is_refused_takes_no_other_with_it() {
+        let reports = Reports::default();
+        (0..300).for_each(|n| reports.push(plugged(n)));
+        let (mut told, mut refused, mut messages) = (vec![], vec![], 0);
+        loop {
+            let batch = reports.take();
+            messages += 1;
+            match batch.is_empty() {
+                true => break,
+                false if batch.contains(&plugged(77)) => refused.extend(reports.refused(batch)),
+                false => {
+                    told.extend(batch);
+                    reports.taken();
+                }
+            }
+        }
+        assert_eq!((told.len(), refused), (299, vec![plugged(77)]));
+        assert!(messages < 40, "{messages}");
     }
 
     #[test]
