@@ -1,7 +1,8 @@
 //! Whether guests run with KVM here. Capability lists lie on some machines (a nested or paravirtual /dev/kvm that firmware
 //! survives and Linux does not), so a Linux kernel has to run: the host's own, which without a root file system ends in a
 //! panic of its own making within a second or two. Where no kernel is at hand KVM is used only if the processor's own module drives it.
-//! The answer is kept for as long as the machine is not booted anew and QEMU is not changed.
+//! The answer is kept for as long as the machine is not booted anew and QEMU is not changed; where there was none in time (a busy
+//! machine, perhaps), the next start of the worker asks again.
 
 use super::home::write;
 use super::xml::Accelerator;
@@ -54,7 +55,11 @@ pub async fn choose(wanted: VirtType, state: &Path) -> Accelerator {
     }
     let answer = match kernel() {
         Some(kernel) => {
-            if boots(&kernel).await {
+            let Some(boots) = boots(&kernel).await else {
+                tracing::warn!(kernel = %kernel.display(), "a probe guest with this machine's KVM says nothing in time; for now guests run in software");
+                return Accelerator::Qemu;
+            };
+            if boots {
                 Accelerator::Kvm
             } else {
                 tracing::warn!(kernel = %kernel.display(), "a probe guest does not run with this machine's KVM; guests run in software");
@@ -84,7 +89,8 @@ fn kernel() -> Option<PathBuf> {
     kernels.pop()
 }
 
-async fn boots(kernel: &Path) -> bool {
+/// None: it takes too long to say.
+async fn boots(kernel: &Path) -> Option<bool> {
     let mut command = tokio::process::Command::new(EMULATOR);
     command
         .args(["-accel", "kvm", "-cpu", "host", "-machine", "q35", "-m", "256", "-nodefaults", "-no-user-config", "-display", "none"])
@@ -94,12 +100,13 @@ async fn boots(kernel: &Path) -> bool {
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .kill_on_drop(true);
-    let Ok(child) = command.spawn() else { return false };
+    let Ok(child) = command.spawn() else { return Some(false) };
     match tokio::time::timeout(PATIENCE, child.wait_with_output()).await {
         Ok(Ok(output)) => {
             let said = String::from_utf8_lossy(&output.stdout);
-            ALIVE.iter().any(|word| said.contains(word))
+            Some(ALIVE.iter().any(|word| said.contains(word)))
         }
-        _ => false,
+        Ok(Err(_)) => Some(false),
+        Err(_) => None,
     }
 }
