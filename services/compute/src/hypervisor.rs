@@ -38,6 +38,9 @@ pub struct Domain {
     pub applied: Option<Applied>,
 }
 
+/// Says whether the host may start things at this moment.
+pub type Lease<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
 /// What a worker acts through. Calls for different instances run at the same time; for one instance, one after the other.
 pub trait Hypervisor: Send + Sync + 'static {
     /// Our domains; those of others are never looked at.
@@ -45,22 +48,27 @@ pub trait Hypervisor: Send + Sync + 'static {
     fn find(&self, id: &InstanceId) -> impl Future<Output = Result<Option<Domain>, HypervisorError>> + Send;
     /// Prepares disks and defines the domain in the plan's generation, stopped and with nothing applied.
     fn define(&self, plan: &InstancePlan) -> impl Future<Output = Result<(), HypervisorError>> + Send;
-    fn start(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    /// Asks for the lease at the last moment: much may come before it. Without one it is `NotYet`.
+    fn start(&self, id: &InstanceId, lease: Lease<'_>) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// Asks the guest to shut down (`NotYet` while it has time), and ends it when it doesn't.
     fn shutdown(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// Ends it as if the power failed. A saved state is thrown away.
     fn power_off(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// As hard as pulling the plug, or by asking the guest to shut down (`NotYet`; once it is off it is found stopped and started).
-    fn reboot(&self, id: &InstanceId, hard: bool) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    fn reboot(&self, id: &InstanceId, hard: bool, lease: Lease<'_>) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     fn pause(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     fn unpause(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// Saves its memory to disk and ends it.
     fn suspend(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
-    fn resume(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    fn resume(&self, id: &InstanceId, lease: Lease<'_>) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// Notes how much of the plan was carried out.
     fn mark(&self, id: &InstanceId, applied: Applied) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// Ends it and removes all that is left of it, also of one that was never wholly defined: definition, disks, logs.
     fn destroy(&self, id: &InstanceId) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    /// What keeps guests from running though the hypervisor answers, in the operator's words.
+    fn troubles(&self) -> Vec<String> {
+        vec![]
+    }
     /// What the host has to give.
     fn inventory(&self) -> impl Future<Output = Result<Inventory, HypervisorError>> + Send;
     /// Returns when a domain may have changed by itself; none says that all may have.

@@ -10,9 +10,10 @@ mod converge;
 mod hypervisor;
 pub mod libvirt;
 pub mod simulated;
+mod waits;
 
 pub use converge::{Action, converge};
-pub use hypervisor::{Applied, Domain, Hypervisor, HypervisorError};
+pub use hypervisor::{Applied, Domain, Hypervisor, HypervisorError, Lease};
 pub use libvirt::{LibvirtConfig, LibvirtHypervisor};
 pub use simulated::SimulatedHypervisor;
 
@@ -22,6 +23,8 @@ use strata_events::InstanceId;
 use strata_projections::cloud::instance::Wanted;
 use strata_projections::plan::instance::InstancePlan;
 use strata_projections::report::Report;
+use tokio::time::Instant;
+use waits::Waits;
 
 /// What bringing one instance to its plan has come to.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,39 +41,54 @@ pub struct Compute<H> {
     hypervisor: Arc<H>,
     /// The newest generation that was planned here, by instance: an older plan that comes late starts nothing (invariant 6).
     newest: Mutex<HashMap<InstanceId, u32>>,
+    waits: Waits,
 }
 
 impl<H: Hypervisor> Compute<H> {
     pub fn new(hypervisor: Arc<H>) -> Self {
-        Self { hypervisor, newest: Mutex::default() }
+        Self { hypervisor, newest: Mutex::default(), waits: Waits::default() }
     }
     pub fn hypervisor(&self) -> &Arc<H> {
         &self.hypervisor
     }
 
+    /// What keeps it from its work, in the operator's words.
+    pub async fn trouble(&self) -> Option<String> {
+        if let Err(e) = self.hypervisor.list().await {
+            return Some(e.to_string());
+        }
+        let mut all = self.hypervisor.troubles();
+        all.extend(self.waits.told());
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
     /// Brings an instance to its plan. At most one call per instance may run at a time. `lease` is asked again before
     /// each start: it may run out while something slow is going on.
-    pub async fn settle(&self, plan: &InstancePlan, lease: &(dyn Fn() -> bool + Send + Sync)) -> Settled {
+    pub async fn settle(&self, plan: &InstancePlan, lease: Lease<'_>) -> Settled {
         if self.newest_of(plan) > plan.generation {
             return Settled { report: None, again: false, gone: false };
         }
-        match self.act(plan, lease).await {
+        let begun = Instant::now();
+        let done = self.act(plan, lease).await;
+        if !lease() || !matches!(done, Err(HypervisorError::Unavailable(_))) {
+            self.waits.over(&plan.id);
+        }
+        let failed = |reason| Report::InstanceFailed { id: plan.id, generation: plan.generation, asks: plan.asks, reason };
+        match done {
             Ok(settled) => settled,
             Err(HypervisorError::Unavailable(why)) => {
-                // Nothing is known of the instance, so nothing is said of it.
-                tracing::warn!(instance = %plan.id, %why, "the hypervisor does not answer");
-                Settled { report: None, again: true, gone: false }
+                // Nothing is known of the instance, so nothing is said of it; only of what was asked, when it takes too long.
+                tracing::warn!(instance = %plan.id, %why, "it can't be done now");
+                let lasts = lease() && self.waits.note(plan, begun, &why);
+                let report = lasts.then(|| failed(format!("Its host can't do it now and goes on trying: {why}")));
+                Settled { report, again: true, gone: false }
             }
             Err(HypervisorError::NotYet) => Settled { report: None, again: true, gone: false },
-            Err(HypervisorError::Failed(reason)) => Settled {
-                report: Some(Report::InstanceFailed { id: plan.id, generation: plan.generation, asks: plan.asks, reason }),
-                again: true,
-                gone: false,
-            },
+            Err(HypervisorError::Failed(reason)) => Settled { report: Some(failed(reason)), again: true, gone: false },
         }
     }
 
-    async fn act(&self, plan: &InstancePlan, lease: &(dyn Fn() -> bool + Send + Sync)) -> Result<Settled, HypervisorError> {
+    async fn act(&self, plan: &InstancePlan, lease: Lease<'_>) -> Result<Settled, HypervisorError> {
         let found = self.hypervisor.find(&plan.id).await?;
         let mut changed = false;
         for action in converge(plan, found.as_ref(), lease()) {
@@ -78,7 +96,7 @@ impl<H: Hypervisor> Compute<H> {
                 return Ok(Settled { report: None, again: true, gone: false });
             }
             tracing::debug!(instance = %plan.id, ?action, "acts");
-            self.perform(plan, action).await?;
+            self.perform(plan, action, lease).await?;
             changed = true;
         }
         let now = if changed { self.hypervisor.find(&plan.id).await? } else { found };
@@ -98,7 +116,7 @@ impl<H: Hypervisor> Compute<H> {
         Ok(Settled { report, again: waits, gone })
     }
 
-    async fn perform(&self, plan: &InstancePlan, action: Action) -> Result<(), HypervisorError> {
+    async fn perform(&self, plan: &InstancePlan, action: Action, lease: Lease<'_>) -> Result<(), HypervisorError> {
         let (h, id) = (&self.hypervisor, &plan.id);
         match action {
             // Without it the guest would get an empty disk.
@@ -106,14 +124,14 @@ impl<H: Hypervisor> Compute<H> {
                 "The image {image} was deleted before the server was built. Delete the server and make it of another image."
             ))),
             Action::Define => h.define(plan).await,
-            Action::Start => h.start(id).await,
+            Action::Start => h.start(id, lease).await,
             Action::Shutdown => h.shutdown(id).await,
             Action::PowerOff => h.power_off(id).await,
-            Action::Reboot { hard } => h.reboot(id, hard).await,
+            Action::Reboot { hard } => h.reboot(id, hard, lease).await,
             Action::Pause => h.pause(id).await,
             Action::Unpause => h.unpause(id).await,
             Action::Suspend => h.suspend(id).await,
-            Action::Resume => h.resume(id).await,
+            Action::Resume => h.resume(id, lease).await,
             Action::Mark(applied) => h.mark(id, applied).await,
             Action::Destroy => h.destroy(id).await,
         }

@@ -1,7 +1,7 @@
 //! A hypervisor that keeps its domains in memory, and in files when asked to, so that a restarted worker finds them as it
 //! would find real ones. Booting takes as long as set, and as many starts fail as set: the dice are seeded.
 
-use crate::{Applied, Domain, Hypervisor, HypervisorError};
+use crate::{Applied, Domain, Hypervisor, HypervisorError, Lease};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -96,6 +96,7 @@ impl SimulatedHypervisor {
     /// Changes a domain, and its file before anyone can see it.
     fn change(&self, id: &InstanceId, f: impl FnOnce(&mut Inner) -> Result<(), HypervisorError>) -> Result<(), HypervisorError> {
         let mut inner = self.lock();
+        let before = inner.domains.get(id).cloned();
         f(&mut inner)?;
         if let Some(directory) = &self.options.directory {
             let file = directory.join(format!("{id}.json"));
@@ -109,7 +110,13 @@ impl SimulatedHypervisor {
                 }
                 None => std::fs::remove_file(&file).or_else(|e| if e.kind() == ErrorKind::NotFound { Ok(()) } else { Err(e) }),
             };
-            written.map_err(|e| HypervisorError::Unavailable(format!("{}: {e}", file.display())))?;
+            if let Err(e) = written {
+                match before {
+                    Some(domain) => inner.domains.insert(*id, domain),
+                    None => inner.domains.remove(id),
+                };
+                return Err(HypervisorError::Unavailable(format!("{}: {e}", file.display())));
+            }
         }
         Ok(())
     }
@@ -152,7 +159,7 @@ impl Hypervisor for SimulatedHypervisor {
             Ok(())
         })
     }
-    async fn start(&self, id: &InstanceId) -> Result<(), HypervisorError> {
+    async fn start(&self, id: &InstanceId, _: Lease<'_>) -> Result<(), HypervisorError> {
         self.boot().await?;
         self.set(id, |d| d.power = Power::Running)
     }
@@ -162,7 +169,7 @@ impl Hypervisor for SimulatedHypervisor {
     async fn power_off(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         self.set(id, |d| d.power = Power::Stopped)
     }
-    async fn reboot(&self, id: &InstanceId, _hard: bool) -> Result<(), HypervisorError> {
+    async fn reboot(&self, id: &InstanceId, _hard: bool, _: Lease<'_>) -> Result<(), HypervisorError> {
         self.boot().await?;
         self.set(id, |d| d.power = Power::Running)
     }
@@ -175,7 +182,7 @@ impl Hypervisor for SimulatedHypervisor {
     async fn suspend(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         self.set(id, |d| d.power = Power::Suspended)
     }
-    async fn resume(&self, id: &InstanceId) -> Result<(), HypervisorError> {
+    async fn resume(&self, id: &InstanceId, _: Lease<'_>) -> Result<(), HypervisorError> {
         self.set(id, |d| d.power = Power::Running)
     }
     async fn mark(&self, id: &InstanceId, applied: Applied) -> Result<(), HypervisorError> {

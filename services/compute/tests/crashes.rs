@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use strata_compute::simulated::Options;
-use strata_compute::{Applied, Compute, Domain, Hypervisor, HypervisorError, SimulatedHypervisor};
+use strata_compute::{Applied, Compute, Domain, Hypervisor, HypervisorError, Lease, SimulatedHypervisor};
 use strata_events::host::Inventory;
 use strata_events::instance::{Power, Size};
 use strata_events::{InstanceId, ProjectId, UserId};
@@ -42,8 +42,8 @@ impl Hypervisor for Dying {
     async fn define(&self, plan: &InstancePlan) -> Result<(), HypervisorError> {
         self.effect(self.real.define(plan)).await
     }
-    async fn start(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.effect(self.real.start(id)).await
+    async fn start(&self, id: &InstanceId, lease: Lease<'_>) -> Result<(), HypervisorError> {
+        self.effect(self.real.start(id, lease)).await
     }
     async fn shutdown(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         self.effect(self.real.shutdown(id)).await
@@ -51,8 +51,8 @@ impl Hypervisor for Dying {
     async fn power_off(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         self.effect(self.real.power_off(id)).await
     }
-    async fn reboot(&self, id: &InstanceId, hard: bool) -> Result<(), HypervisorError> {
-        self.effect(self.real.reboot(id, hard)).await
+    async fn reboot(&self, id: &InstanceId, hard: bool, lease: Lease<'_>) -> Result<(), HypervisorError> {
+        self.effect(self.real.reboot(id, hard, lease)).await
     }
     async fn pause(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         self.effect(self.real.pause(id)).await
@@ -63,8 +63,8 @@ impl Hypervisor for Dying {
     async fn suspend(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         self.effect(self.real.suspend(id)).await
     }
-    async fn resume(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.effect(self.real.resume(id)).await
+    async fn resume(&self, id: &InstanceId, lease: Lease<'_>) -> Result<(), HypervisorError> {
+        self.effect(self.real.resume(id, lease)).await
     }
     async fn mark(&self, id: &InstanceId, applied: Applied) -> Result<(), HypervisorError> {
         self.effect(self.real.mark(id, applied)).await

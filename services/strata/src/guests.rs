@@ -46,7 +46,8 @@ impl ImageSource for HostAccess {
         async move {
             self.0.image(image.id, image.size, into).await.map_err(|e| match e {
                 HttpError::File(_, e) => FetchError::File(e),
-                HttpError::Refused { status: 404, .. } | HttpError::Failed(_) => FetchError::Never(e.to_string()),
+                HttpError::Refused { status: 404, .. } => FetchError::Gone,
+                HttpError::Failed(_) => FetchError::Never(e.to_string()),
                 HttpError::Refused { .. } | HttpError::Silent { .. } => FetchError::Again(e.to_string()),
             })
         }

@@ -89,6 +89,7 @@ pub fn hypervisor(layout: &Layout, settings: &Settings, identity: &Identity, acc
         host_ip: "127.0.0.1".into(),
         virt_type: VirtType::Auto,
         shutdown_limit: SHUTDOWN_LIMIT,
+        shared: settings.libvirt_uri.is_some(),
         images: access.clone(),
         secrets: access,
         documents: Arc::new(strata_metadata::config_drive_files),

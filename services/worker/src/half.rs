@@ -82,7 +82,7 @@ impl<H: Hypervisor> Half for Compute<H> {
         self.hypervisor().changed().map(|id| id.map(Thing::Instance)).boxed()
     }
     fn trouble(&self) -> BoxFuture<'_, Option<String>> {
-        self.hypervisor().list().map(|found| found.err().map(|e| e.to_string())).boxed()
+        Compute::trouble(self).boxed()
     }
     fn inventory(&self) -> BoxFuture<'_, Option<Inventory>> {
         self.hypervisor().inventory().map(Result::ok).boxed()

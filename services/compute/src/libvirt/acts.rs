@@ -5,7 +5,7 @@ use super::home;
 use super::images::{self, trouble};
 use super::xml::{self, Surroundings};
 use super::{LibvirtHypervisor, QUICK, blocking, disks, domain};
-use crate::{Applied, Domain, Hypervisor, HypervisorError};
+use crate::{Applied, Domain, Hypervisor, HypervisorError, Lease};
 use std::sync::PoisonError;
 use std::time::Duration;
 use strata_events::InstanceId;
@@ -48,14 +48,15 @@ impl Hypervisor for LibvirtHypervisor {
         let here = self.kept(id)?;
         let there = self.on(id, QUICK, |_, domain| {
             let Some(domain) = domain else { return Ok(None) };
-            Ok(domain::owner(&domain)?.zip(Some(domain::power(&domain)?)))
+            Ok(domain::owner(&domain)?.zip(Some(domain::state(&domain)?)))
         });
         // What libvirt has decides which generation runs; without it the instance is stopped, and can be put back.
-        let (generation, power) = match (there.await?, here) {
-            (Some((owner, power)), _) => (owner.generation, power),
-            (None, Some(owner)) => (owner.generation, Power::Stopped),
+        let (generation, (power, held)) = match (there.await?, here) {
+            (Some((owner, state)), _) => (owner.generation, state),
+            (None, Some(owner)) => (owner.generation, (Power::Stopped, false)),
             (None, None) => return Ok(None),
         };
+        self.held.note(id, held);
         Ok(Some(Domain { id: *id, generation, power, applied: home.applied() }))
     }
 
@@ -72,13 +73,13 @@ impl Hypervisor for LibvirtHypervisor {
         let buses = xml::Buses::of(plan).map_err(HypervisorError::Failed)?;
         disks::root_size(plan.size.disk, base.as_ref())?;
         self.effect()?;
-        home.begin().map_err(|e| trouble(home.path(), &e))?;
+        self.begin(&home).await?;
         self.effect()?;
         let mut disks = match disks::make(plan, &home, base.as_ref()).await {
             // Perhaps it can't be read because it was damaged since: it is read in full, and made again.
             Err(HypervisorError::Failed(_)) if let Some(image) = &plan.image => {
                 let base = self.images.base(image, true).await?;
-                home.begin().map_err(|e| trouble(home.path(), &e))?;
+                self.begin(&home).await?;
                 disks::make(plan, &home, Some(&base)).await?
             }
             other => other?,
@@ -108,27 +109,12 @@ impl Hypervisor for LibvirtHypervisor {
         self.on(&plan.id, QUICK, move |connect, _| virt::domain::Domain::define_xml(connect, &text).map(|_| ())).await
     }
 
-    async fn start(&self, id: &InstanceId) -> Result<(), HypervisorError> {
+    async fn start(&self, id: &InstanceId, lease: Lease<'_>) -> Result<(), HypervisorError> {
         self.forget_asking(id);
-        let home = self.home(id);
         if self.power(id).await? == Some(Power::Running) {
             return Ok(());
         }
-        self.base_is_there(&home).await?;
-        let text = home.defined().map_err(|e| trouble(home.path(), &e))?;
-        self.effect()?;
-        let started = self.on(id, SLOW, move |connect, domain| match (domain, text) {
-            (Some(domain), _) => domain::start(&domain).map(Some),
-            // Somebody undefined it.
-            (None, Some(text)) => domain::start(&virt::domain::Domain::define_xml(connect, &text)?).map(Some),
-            (None, None) => Ok(None),
-        });
-        let started = match started.await {
-            Err(HypervisorError::Failed(why)) => return Err(self.not_started(id, &home, why).await),
-            other => other?,
-        };
-        self.unplugged.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        started.ok_or_else(|| HypervisorError::Failed("Nothing of the server is left on its host.".into()))
+        self.create(id, SLOW, lease).await
     }
 
     async fn shutdown(&self, id: &InstanceId) -> Result<(), HypervisorError> {
@@ -154,13 +140,13 @@ impl Hypervisor for LibvirtHypervisor {
         }
     }
 
-    async fn reboot(&self, id: &InstanceId, hard: bool) -> Result<(), HypervisorError> {
+    async fn reboot(&self, id: &InstanceId, hard: bool, lease: Lease<'_>) -> Result<(), HypervisorError> {
         // Stopped by itself, it is found stopped with a reboot to do, and is started.
         if !hard && self.power(id).await? == Some(Power::Running) && self.press(id).await? {
             return Err(HypervisorError::NotYet);
         }
         self.power_off(id).await?;
-        self.start(id).await
+        self.start(id, lease).await
     }
 
     async fn pause(&self, id: &InstanceId) -> Result<(), HypervisorError> {
@@ -187,9 +173,8 @@ impl Hypervisor for LibvirtHypervisor {
         done.await?.ok_or_else(|| HypervisorError::Failed("The host's hypervisor does not know the server any more.".into()))
     }
 
-    async fn resume(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.base_is_there(&self.home(id)).await?;
-        self.change(id, MEMORY, domain::start).await
+    async fn resume(&self, id: &InstanceId, lease: Lease<'_>) -> Result<(), HypervisorError> {
+        self.create(id, MEMORY, lease).await
     }
 
     async fn mark(&self, id: &InstanceId, applied: Applied) -> Result<(), HypervisorError> {
@@ -206,6 +191,7 @@ impl Hypervisor for LibvirtHypervisor {
     async fn destroy(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         self.forget_asking(id);
         self.unplugged.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.held.note(id, false);
         let known = self.on(id, QUICK, |_, domain| domain.map(|d| domain::active(&d)).transpose()).await?;
         if known == Some(true) {
             self.effect()?;
@@ -228,6 +214,10 @@ impl Hypervisor for LibvirtHypervisor {
             at.remove()
         };
         blocking(removed).await?.map_err(|e| trouble(home.path(), &e))
+    }
+
+    fn troubles(&self) -> Vec<String> {
+        self.held.told()
     }
 
     async fn inventory(&self) -> Result<Inventory, HypervisorError> {

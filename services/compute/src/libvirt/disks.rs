@@ -3,11 +3,12 @@
 
 use super::home::Home;
 use super::images::{Base, trouble};
-use super::tool;
 use super::xml::Disk;
+use super::{blocking, tool};
 use crate::HypervisorError;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use strata_projections::plan::instance::InstancePlan;
 
@@ -63,35 +64,44 @@ async fn overlay(file: &Path, base: Option<&Base>, size: u64) -> Result<(), Hype
         arguments.extend([OsStr::new("-F"), OsStr::new(base.format), OsStr::new("-b"), base.path.as_os_str()]);
     }
     arguments.extend([file.as_os_str(), OsStr::new(&bytes)]);
-    tool::run("qemu-img", &arguments).await
+    tool::run("qemu-img", &arguments).await?;
+    only_ours(file)
+}
+
+/// The directories on the way may be open to all (see `LibvirtConfig::shared`).
+fn only_ours(file: &Path) -> Result<(), HypervisorError> {
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).map_err(|e| trouble(file, &e))
 }
 
 fn empty(file: &Path, bytes: u64) -> Result<(), HypervisorError> {
-    File::create(file).and_then(|f| f.set_len(bytes)).map_err(|e| trouble(file, &e))
+    File::create(file).and_then(|f| f.set_len(bytes)).map_err(|e| trouble(file, &e))?;
+    only_ours(file)
 }
 
 /// Puts the documents onto a disk as guests look for it: ISO 9660, labelled config-2.
 pub async fn config_drive(home: &Home, files: &[(String, Vec<u8>)]) -> Result<Disk, HypervisorError> {
     let (tree, file) = (home.file("config"), home.file("config.iso"));
-    let lay_out = || {
-        for (name, content) in files {
+    let (below, files) = (tree.clone(), files.to_vec());
+    let lay_out = move || {
+        for (name, content) in &files {
             // Ours, not a user's; yet nothing may ever be written beside the tree.
             if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
                 return Err(std::io::Error::other(format!("{name:?} can't be a file's name")));
             }
-            let path = tree.join(name);
+            let path = below.join(name);
             path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
             std::fs::write(&path, content)?;
         }
         Ok(())
     };
-    lay_out().map_err(|e| trouble(&tree, &e))?;
+    blocking(lay_out).await?.map_err(|e| trouble(&tree, &e))?;
     let arguments = ["-quiet", "-J", "-r", "-V", "config-2", "-publisher", "Strata", "-o"].map(OsStr::new);
     let paths = [file.as_os_str(), tree.as_os_str()];
     let made = tool::run("genisoimage", &[&arguments[..], &paths[..]].concat()).await;
     // User data shall not lie around twice.
     std::fs::remove_dir_all(&tree).map_err(|e| trouble(&tree, &e))?;
     made?;
+    only_ours(&file)?;
     Ok(Disk { read_only: true, ..disk(&file, "raw") })
 }
 
@@ -119,7 +129,7 @@ mod tests {
     async fn a_flavors_disks_are_made_with_fixed_formats() {
         let at = std::env::temp_dir().join(format!("strata-disks-{}", std::process::id()));
         let home = Home::of(&at, &plan().id);
-        home.begin().expect("begin");
+        home.begin(0o700).expect("begin");
         // A guest may write a qcow2 header onto a raw disk: it stays the raw disk that it is.
         let image = at.join("base");
         std::fs::write(&image, [&b"QFI\xfb\0\0\0\x03"[..], &[0; 4096]].concat()).expect("write");

@@ -44,8 +44,16 @@ pub fn owner(domain: &Domain) -> Result<Option<Owner>, Error> {
 
 /// What it does at this moment.
 pub fn power(domain: &Domain) -> Result<Power, Error> {
+    Ok(state(domain)?.0)
+}
+
+/// What it does at this moment, and whether QEMU holds it because the host could not take what it wrote.
+pub fn state(domain: &Domain) -> Result<(Power, bool), Error> {
     let (state, reason) = domain.get_state()?;
-    Ok(match state {
+    if state == sys::VIR_DOMAIN_PAUSED && reason as u32 == sys::VIR_DOMAIN_PAUSED_IOERROR {
+        return Ok((Power::Running, true));
+    }
+    let power = match state {
         // Nobody is starting it any more: whoever looks has no call of its own under way. libvirtd died in the middle, and such a
         // guest never runs; asked to resume it, libvirt waits for ever.
         sys::VIR_DOMAIN_PAUSED if reason as u32 == sys::VIR_DOMAIN_PAUSED_STARTING_UP => Power::Crashed,
@@ -56,7 +64,14 @@ pub fn power(domain: &Domain) -> Result<Power, Error> {
         sys::VIR_DOMAIN_CRASHED => Power::Crashed,
         // Running, blocked on something, or on its way down.
         _ => Power::Running,
-    })
+    };
+    Ok((power, false))
+}
+
+/// Lets it go on, if it is held.
+pub fn release(domain: &Domain) -> Result<(), Error> {
+    let free = || Ok(!state(domain)?.1);
+    if free()? { Ok(()) } else { settled(domain.resume(), free) }
 }
 
 /// Whether its memory is saved, to go on from.

@@ -43,9 +43,9 @@ impl Home {
         self.0.symlink_metadata().is_ok()
     }
     /// An empty directory, whatever a cut-off attempt left in it.
-    pub fn begin(&self) -> Result<()> {
+    pub fn begin(&self, mode: u32) -> Result<()> {
         self.remove()?;
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.0)
+        DirBuilder::new().recursive(true).mode(mode).create(&self.0)
     }
 
     /// The domain's XML, if it is defined here.
@@ -145,7 +145,7 @@ mod tests {
     fn it_is_defined_from_the_last_step_on_and_until_the_last() {
         let at = std::env::temp_dir().join(format!("strata-home-{}", std::process::id()));
         let home = Home::of(&at, &InstanceId(uuid::Uuid::nil()));
-        home.begin().expect("begin");
+        home.begin(0o700).expect("begin");
         fs::write(home.root_disk(), "disk").expect("write");
         assert_eq!((home.defined().expect("read"), home.applied()), (None, None));
         home.define("<domain/>").expect("define");

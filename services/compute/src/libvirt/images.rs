@@ -1,8 +1,8 @@
 //! The host's image cache: one file an image's bytes, named by their SHA-512, under every root disk that began as it.
 //!
 //! **Invariants: a file under its name was complete and had that checksum; nothing opens it before its header was found
-//! harmless; it is never written again (who finds that it was, fetches it anew); one download at a time an image, however
-//! many servers wait for it.**
+//! harmless; it is never written again (who finds that it was, fetches it anew, and puts the new one in its place only when it
+//! is whole: guests may rest on the old one still); one download at a time an image, however many servers wait for it.**
 
 use super::home::write;
 use crate::HypervisorError;
@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::future::Future;
 use std::io::{ErrorKind, Read as _};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +35,9 @@ pub enum FetchError {
     /// They never will; the sentence is for the user.
     #[error("{0}")]
     Never(String),
+    /// There is no such image any more.
+    #[error("it was deleted")]
+    Gone,
     /// The file can't be written: the disk is full, most likely.
     #[error(transparent)]
     File(#[from] std::io::Error),
@@ -64,6 +67,27 @@ struct Record {
     size: u64,
     inode: u64,
     modified: (i64, i64),
+    /// Its bytes are not those of its name: another has to come in its stead, and until then it need not be read again.
+    #[serde(default)]
+    damaged: bool,
+}
+
+impl Record {
+    fn of(file: &Path, qcow2: bool, virtual_size: u64, damaged: bool) -> std::io::Result<Self> {
+        let now = fs::metadata(file)?;
+        let modified = (now.mtime(), now.mtime_nsec());
+        Ok(Self { qcow2, virtual_size, size: now.size(), inode: now.ino(), modified, damaged })
+    }
+    fn read(file: &Path) -> Option<Self> {
+        serde_json::from_slice(&fs::read(record_of(file)).ok()?).ok()
+    }
+    fn keep(&self, file: &Path) -> std::io::Result<()> {
+        write(&record_of(file), &serde_json::to_vec(self)?)
+    }
+    /// Whether it is of this file as it is now.
+    fn holds(&self, now: &fs::Metadata) -> bool {
+        (self.size, self.inode, self.modified) == (now.size(), now.ino(), (now.mtime(), now.mtime_nsec()))
+    }
 }
 
 type Outcome = Result<(), HypervisorError>;
@@ -129,12 +153,12 @@ impl Images {
     /// Reads what is there, and fetches it if it is not what it should be.
     async fn make_good(&self, image: &PlannedImage, file: &Path) -> Outcome {
         let (there, sha512) = (file.to_path_buf(), image.sha512.clone());
-        let good = tokio::task::spawn_blocking(move || reread(&there, &sha512)).await;
-        match good {
-            Ok(Ok(true)) => return Ok(()),
-            Ok(Ok(false)) => {}
-            Ok(Err(e)) => return Err(trouble(file, &e)),
-            Err(e) => return Err(HypervisorError::Unavailable(e.to_string())),
+        let found = tokio::task::spawn_blocking(move || reread(&there, &sha512)).await;
+        let found = found.map_err(|e| HypervisorError::Unavailable(e.to_string()))?.map_err(|e| trouble(file, &e))?;
+        match found {
+            Reread::Good => return Ok(()),
+            Reread::Refused(why) => return Err(refused(image, &why)),
+            Reread::Damaged | Reread::Absent => {}
         }
         // Damaged on its way may be sound the next time.
         match self.fetch(image, file).await {
@@ -143,6 +167,11 @@ impl Images {
         }
         .map_err(|missed| match missed {
             Missed::Damaged(why) => HypervisorError::Failed(why),
+            Missed::Gone if matches!(found, Reread::Damaged) => HypervisorError::Failed(format!(
+                "Image {} was deleted, and the copy of it on the host is damaged: servers whose disk rests on it can't start.",
+                image.id
+            )),
+            Missed::Gone => HypervisorError::Failed(format!("Image {} was deleted before the host had a copy of it.", image.id)),
             Missed::Other(e) => e,
         })
     }
@@ -158,6 +187,7 @@ impl Images {
         let outcome = match self.source.fetch(image, &part).await {
             Ok(()) => self.take_in(image, &part, file).await,
             Err(FetchError::Again(why)) => Err(HypervisorError::Unavailable(format!("image {}: {why}", image.id)).into()),
+            Err(FetchError::Gone) => Err(Missed::Gone),
             Err(FetchError::Never(why)) => Err(HypervisorError::Failed(why).into()),
             Err(FetchError::File(e)) => Err(trouble(&part, &e).into()),
         };
@@ -200,11 +230,12 @@ fn record_of(file: &Path) -> PathBuf {
 /// The image, if it is here and as it was when it was read in full.
 fn known(file: &Path, image: &PlannedImage) -> Result<Option<Base>, HypervisorError> {
     let Ok(now) = fs::metadata(file) else { return Ok(None) };
-    let Some(record) = fs::read(record_of(file)).ok().and_then(|json| serde_json::from_slice::<Record>(&json).ok()) else {
-        return Ok(None);
-    };
-    if (record.size, record.inode, record.modified) != (now.size(), now.ino(), (now.mtime(), now.mtime_nsec())) {
+    let Some(record) = Record::read(file) else { return Ok(None) };
+    if !record.holds(&now) {
         tracing::warn!(file = %file.display(), "an image in the cache was changed; it is checked again");
+        return Ok(None);
+    }
+    if record.damaged {
         return Ok(None);
     }
     let format = match (image.disk_format.as_str(), record.qcow2) {
@@ -216,16 +247,11 @@ fn known(file: &Path, image: &PlannedImage) -> Result<Option<Base>, HypervisorEr
         (other, _) => return Err(unusable(image, other)),
     };
     // Who was used last is removed last; the hour keeps a busy host from writing at each start.
-    let record = record_of(file);
-    if fs::metadata(&record).and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|e| e > Duration::from_secs(3600))) {
-        let _ = File::options().write(true).open(&record).and_then(|f| f.set_modified(SystemTime::now()));
+    let used = record_of(file);
+    if fs::metadata(&used).and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|e| e > Duration::from_secs(3600))) {
+        let _ = File::options().write(true).open(&used).and_then(|f| f.set_modified(SystemTime::now()));
     }
-    Ok(Some(Base { path: file.into(), format, virtual_size: record_size(&record) }))
-}
-
-fn record_size(record: &Path) -> u64 {
-    let read = fs::read(record).ok().and_then(|json| serde_json::from_slice::<Record>(&json).ok());
-    read.map_or(0, |r| r.virtual_size)
+    Ok(Some(Base { path: file.into(), format, virtual_size: record.virtual_size }))
 }
 
 fn unusable(image: &PlannedImage, format: &str) -> HypervisorError {
@@ -235,6 +261,7 @@ fn unusable(image: &PlannedImage, format: &str) -> HypervisorError {
 /// Why an image was not fetched.
 enum Missed {
     Damaged(String),
+    Gone,
     Other(HypervisorError),
 }
 impl From<HypervisorError> for Missed {
@@ -272,45 +299,57 @@ fn judge(image: &PlannedImage, part: &Path, file: &Path, read: Read) -> Result<(
             image.id, read.size, image.size
         )));
     }
-    let refused = |why| HypervisorError::Failed(format!("Image {} is refused: {why}.", image.id));
-    let found = read.found.map_err(refused)?;
-    found.is_declared(&image.disk_format).map_err(refused)?;
+    let found = read.found.map_err(|why| refused(image, &why))?;
+    found.is_declared(&image.disk_format).map_err(|why| refused(image, &why))?;
     if !matches!(image.disk_format.as_str(), "raw" | "qcow2") {
         return Err(unusable(image, &image.disk_format).into());
     }
     let keep = || {
-        File::open(part)?.sync_all()?;
+        let whole = File::open(part)?;
+        whole.set_permissions(fs::Permissions::from_mode(0o600))?;
+        whole.sync_all()?;
         fs::rename(part, file)?;
-        keep_record(file, found.format == Format::Qcow2, found.virtual_size)
+        Record::of(file, found.format == Format::Qcow2, found.virtual_size, false)?.keep(file)
     };
     keep().map_err(|e: std::io::Error| trouble(file, &e).into())
 }
 
-fn keep_record(file: &Path, qcow2: bool, virtual_size: u64) -> std::io::Result<()> {
-    let now = fs::metadata(file)?;
-    let record = Record { qcow2, virtual_size, size: now.size(), inode: now.ino(), modified: (now.mtime(), now.mtime_nsec()) };
-    write(&record_of(file), &serde_json::to_vec(&record)?)
+/// What a file in the cache was found to be.
+enum Reread {
+    Good,
+    Absent,
+    Damaged,
+    /// The right bytes, but nothing new shall begin with them. Guests that rest on them go on.
+    Refused(strata_image_format::Refused),
 }
 
-/// Whether the file is there and its bytes are right, which is then recorded; else it is removed.
-fn reread(file: &Path, sha512: &str) -> std::io::Result<bool> {
-    let read = match read(file) {
-        Ok(read) => read,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
+/// Reads the file, unless it was damaged when it was last read, and records what it is.
+fn reread(file: &Path, sha512: &str) -> std::io::Result<Reread> {
+    let now = match fs::metadata(file) {
+        Ok(now) => now,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Reread::Absent),
         Err(e) => return Err(e),
     };
-    match read.found {
-        Ok(found) if read.sha512 == sha512 => {
-            keep_record(file, found.format == Format::Qcow2, found.virtual_size)?;
-            Ok(true)
-        }
-        _ => {
-            tracing::warn!(file = %file.display(), "an image in the cache is damaged; it is fetched again");
-            let _ = fs::remove_file(record_of(file));
-            fs::remove_file(file)?;
-            Ok(false)
-        }
+    if Record::read(file).is_some_and(|r| r.damaged && r.holds(&now)) {
+        return Ok(Reread::Damaged);
     }
+    let read = read(file)?;
+    if read.sha512 != sha512 {
+        tracing::warn!(file = %file.display(), "an image in the cache is damaged; it is fetched again");
+        Record::of(file, false, 0, true)?.keep(file)?;
+        return Ok(Reread::Damaged);
+    }
+    Ok(match read.found {
+        Ok(found) => {
+            Record::of(file, found.format == Format::Qcow2, found.virtual_size, false)?.keep(file)?;
+            Reread::Good
+        }
+        Err(why) => Reread::Refused(why),
+    })
+}
+
+fn refused(image: &PlannedImage, why: &strata_image_format::Refused) -> HypervisorError {
+    HypervisorError::Failed(format!("Image {} is refused: {why}.", image.id))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -349,7 +388,7 @@ pub fn file_system(path: &Path) -> std::io::Result<libc::statvfs> {
     }
 }
 
-fn free_bytes(path: &Path) -> std::io::Result<u64> {
+pub fn free_bytes(path: &Path) -> std::io::Result<u64> {
     let now = file_system(path)?;
     Ok(now.f_bavail.saturating_mul(now.f_frsize))
 }

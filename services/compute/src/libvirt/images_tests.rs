@@ -5,12 +5,17 @@ use strata_events::ImageId;
 struct Counted {
     bytes: Vec<u8>,
     fetched: AtomicU32,
+    /// Instead of the bytes.
+    fault: Mutex<Option<fn() -> FetchError>>,
 }
 impl ImageSource for Counted {
     fn fetch<'a>(&'a self, _: &'a PlannedImage, into: &'a Path) -> Pin<Box<dyn Future<Output = Result<(), FetchError>> + Send + 'a>> {
         Box::pin(async move {
             self.fetched.fetch_add(1, Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(20)).await;
+            if let Some(fault) = *self.fault.lock().expect("no panic") {
+                return Err(fault());
+            }
             fs::write(into, &self.bytes).map_err(|e| FetchError::Again(e.to_string()))
         })
     }
@@ -29,7 +34,7 @@ impl Drop for Cache {
 fn cache(name: &str, bytes: Vec<u8>) -> Cache {
     let directory = std::env::temp_dir().join(format!("strata-images-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&directory);
-    let source = Arc::new(Counted { bytes, fetched: AtomicU32::new(0) });
+    let source = Arc::new(Counted { bytes, fetched: AtomicU32::new(0), fault: Mutex::default() });
     Cache { images: Images::open(directory.clone(), source.clone()).expect("open"), source, directory }
 }
 fn image(bytes: &[u8], disk_format: &str) -> PlannedImage {
@@ -138,4 +143,42 @@ async fn only_what_is_idle_and_unused_is_removed() {
     assert_eq!(cache.images.prune(&HashSet::from([image.sha512.clone()]), Duration::from_millis(1)), 0);
     assert_eq!(cache.images.prune(&HashSet::new(), Duration::from_millis(1)), 1);
     assert_eq!(fs::read_dir(&cache.directory).expect("list").count(), 0, "nothing is left over");
+}
+
+#[tokio::test]
+async fn a_damaged_copy_stays_until_another_is_there() {
+    let bytes = vec![7; 5000];
+    let cache = cache("stays", bytes.clone());
+    let image = image(&bytes, "raw");
+    let base = cache.images.base(&image, false).await.expect("fetched");
+    let damaged = vec![8; 5000];
+    fs::write(&base.path, &damaged).expect("damage");
+    *cache.source.fault.lock().expect("no panic") = Some(|| FetchError::Again("the API is away".into()));
+    let waits = cache.images.base(&image, false).await;
+    assert!(matches!(&waits, Err(HypervisorError::Unavailable(why)) if why.contains("is away")), "{waits:?}");
+    assert_eq!(fs::read(&base.path).expect("it is there"), damaged, "guests may rest on most of it");
+    *cache.source.fault.lock().expect("no panic") = Some(|| FetchError::Gone);
+    let gone = cache.images.base(&image, false).await;
+    assert!(
+        matches!(&gone, Err(HypervisorError::Failed(why)) if why.contains("deleted, and the copy of it on the host is damaged")),
+        "{gone:?}"
+    );
+    assert_eq!(fs::read(&base.path).expect("it is there"), damaged);
+    *cache.source.fault.lock().expect("no panic") = None;
+    cache.images.base(&image, false).await.expect("fetched again");
+    assert_eq!(fs::read(&base.path).expect("read"), bytes);
+}
+
+#[tokio::test]
+async fn the_right_bytes_are_kept_though_nothing_new_may_begin_with_them() {
+    let mut hostile = vec![0; 70_000];
+    hostile[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    let cache = cache("kept", hostile.clone());
+    let image = image(&hostile, "qcow2");
+    let file = cache.directory.join(&image.sha512);
+    fs::write(&file, &hostile).expect("an older version let it in");
+    let refused = cache.images.base(&image, false).await;
+    assert!(matches!(&refused, Err(HypervisorError::Failed(why)) if why.contains("refused")), "{refused:?}");
+    assert_eq!(fs::read(&file).expect("it is there"), hostile);
+    assert_eq!(cache.source.fetched.load(Ordering::Relaxed), 0, "the same would come again");
 }

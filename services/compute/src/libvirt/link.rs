@@ -3,7 +3,7 @@
 //! more slowly while that fails; libvirt's event loop tells when a domain changed and when libvirtd stopped answering.
 //! **Invariant: no call is made from an async thread.**
 
-use crate::HypervisorError;
+use crate::{HypervisorError, Lease};
 use std::collections::BTreeSet;
 use std::ffi::{c_int, c_void};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -101,14 +101,19 @@ impl Link {
         run_event_loop()?;
         let state = State { connection: None, trouble: "not connected yet".into(), broken: true, ended: false };
         let shared = Arc::new(Shared { uri: uri.into(), state: Mutex::new(state), turned: Condvar::new(), events: Events::default() });
+        let keeper = shared.clone();
+        std::thread::Builder::new().name("libvirt-link".into()).stack_size(STACK).spawn(move || keep(&keeper))?;
+        Self::with(shared)
+    }
+
+    /// With its threads.
+    fn with(shared: Arc<Shared>) -> std::io::Result<Self> {
         let (jobs, queue) = sync_channel::<Job>(QUEUE);
         let queue = Arc::new(Mutex::new(queue));
         for n in 0..THREADS {
             let queue = queue.clone();
             std::thread::Builder::new().name(format!("libvirt-{n}")).stack_size(STACK).spawn(move || work(&queue))?;
         }
-        let keeper = shared.clone();
-        std::thread::Builder::new().name("libvirt-link".into()).stack_size(STACK).spawn(move || keep(&keeper))?;
         Ok(Self { shared, jobs })
     }
 
@@ -128,6 +133,16 @@ impl Link {
         limit: Duration,
         f: impl FnOnce(&Connect) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, HypervisorError> {
+        self.call_if(limit, None, f).await
+    }
+
+    /// The same. `lease` is asked when its turn has come, and without one it is not done: it may have waited long.
+    pub async fn call_if<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        lease: Option<Lease<'_>>,
+        f: impl FnOnce(&Connect) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, HypervisorError> {
         let connection = {
             let state = lock(&self.shared.state);
             match &state.connection {
@@ -136,17 +151,30 @@ impl Link {
             }
         };
         let (answer, answered) = oneshot::channel();
+        let (turn, my_turn) = oneshot::channel();
+        let (permit, permitted) = oneshot::channel();
+        let asks = lease.is_some();
         let job: Job = Box::new(move || {
+            let may = || !asks || (turn.send(()).is_ok() && permitted.blocking_recv() == Ok(true));
             if !answer.is_closed() {
-                let _ = answer.send(f(&connection.connect));
+                let _ = answer.send(if may() { Some(f(&connection.connect)) } else { None });
             }
         });
         self.jobs.try_send(job).map_err(|e| match e {
             TrySendError::Full(_) => HypervisorError::Unavailable("too many calls wait for libvirt".into()),
             TrySendError::Disconnected(_) => HypervisorError::Unavailable("its threads have ended".into()),
         })?;
-        match tokio::time::timeout(limit, answered).await {
-            Ok(Ok(done)) => done.map_err(|e| error(&e)),
+        let allow = async {
+            if let Some(lease) = lease
+                && my_turn.await.is_ok()
+            {
+                let _ = permit.send(lease());
+            }
+        };
+        let done = async { tokio::join!(allow, answered).1 };
+        match tokio::time::timeout(limit, done).await {
+            Ok(Ok(Some(done))) => done.map_err(|e| error(&e)),
+            Ok(Ok(None)) => Err(HypervisorError::NotYet),
             Ok(Err(_)) => Err(HypervisorError::Unavailable("a call to libvirt broke off".into())),
             Err(_) => Err(HypervisorError::Unavailable(format!("libvirt did not answer within {} s", limit.as_secs()))),
         }
@@ -190,12 +218,9 @@ fn work(queue: &Mutex<Receiver<Job>>) {
 fn keep(shared: &Arc<Shared>) {
     let mut pause = SHORTEST_PAUSE;
     loop {
-        match Connection::open(shared) {
-            Ok(connection) => {
+        match publish(shared, Connection::open) {
+            Ok(mut state) => {
                 pause = SHORTEST_PAUSE;
-                let mut state = lock(&shared.state);
-                state.connection = Some(Arc::new(connection));
-                state.broken = false;
                 shared.events.note_all();
                 tracing::info!(uri = shared.uri, "connected to libvirt");
                 while !state.broken && !state.ended {
@@ -229,6 +254,16 @@ fn keep(shared: &Arc<Shared>) {
     }
 }
 
+/// Opens a connection for all to use. It may be lost again before it is opened wholly: what is said of it from the beginning of
+/// the opening on is kept.
+fn publish(shared: &Arc<Shared>, open: impl FnOnce(&Arc<Shared>) -> Result<Connection, Error>) -> Result<MutexGuard<'_, State>, Error> {
+    lock(&shared.state).broken = false;
+    let connection = open(shared).inspect_err(|_| lock(&shared.state).broken = true)?;
+    let mut state = lock(&shared.state);
+    state.connection = Some(Arc::new(connection));
+    Ok(state)
+}
+
 /// A connection with its registrations, which hold it open: they are taken back first.
 struct Connection {
     connect: Connect,
@@ -239,15 +274,19 @@ impl Connection {
     #[allow(unsafe_code)]
     fn open(shared: &Arc<Shared>) -> Result<Self, Error> {
         let connect = Connect::open(Some(&shared.uri))?;
-        connect.set_keep_alive(PINGS.0, PINGS.1)?;
-        let raw = connect.as_ptr();
+        // From here on it is closed when something fails.
+        let mut connection = Self { connect, lifecycle: -1 };
+        connection.connect.set_keep_alive(PINGS.0, PINGS.1)?;
+        let raw = connection.connect.as_ptr();
         let mine = || Arc::into_raw(shared.clone()).cast::<c_void>().cast_mut();
         // SAFETY: the callbacks take the opaque pointer as the Arc that it is, and `forget` gives it back exactly once; libvirt
         // calls an event's callback with the signature that belongs to the event's id.
-        let lifecycle = unsafe {
+        connection.lifecycle = unsafe {
             let closed = mine();
             if virt_sys::virConnectRegisterCloseCallback(raw, Some(on_close), closed, Some(forget)) != 0 {
+                let e = Error::last_error();
                 forget(closed);
+                return Err(e);
             }
             let changed = mine();
             let callback: unsafe extern "C" fn(virt_sys::virConnectPtr, virt_sys::virDomainPtr, c_int, c_int, *mut c_void) -> c_int =
@@ -261,11 +300,15 @@ impl Connection {
                 Some(forget),
             );
             if id < 0 {
+                let e = Error::last_error();
                 forget(changed);
+                return Err(e);
             }
             id
         };
-        Ok(Self { connect, lifecycle })
+        // It answers, too.
+        connection.connect.get_lib_version()?;
+        Ok(connection)
     }
 }
 
@@ -341,3 +384,7 @@ fn run_event_loop() -> std::io::Result<()> {
     });
     outcome
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

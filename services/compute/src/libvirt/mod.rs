@@ -11,6 +11,7 @@ mod acts;
 mod console;
 mod disks;
 mod domain;
+mod held;
 mod home;
 mod images;
 mod kvm;
@@ -23,8 +24,9 @@ pub use images::{FetchError, ImageSource};
 pub use kvm::VirtType;
 pub use xml::{Accelerator, tap};
 
-use crate::HypervisorError;
+use crate::{HypervisorError, Lease};
 use domain::Found;
+use held::Held;
 use home::Home;
 use images::{Images, trouble};
 use link::Link;
@@ -78,9 +80,18 @@ pub struct LibvirtConfig {
     pub virt_type: VirtType,
     /// How long a guest may take to shut down before it is ended: less than the 60 s that the conductor waits for a stop.
     pub shutdown_limit: Duration,
+    /// libvirt is the machine's own, and lets QEMU run as another user: it hands the files over and needs to get at them.
+    pub shared: bool,
     pub images: Arc<dyn ImageSource>,
     pub secrets: Arc<dyn Secrets>,
     pub documents: Arc<dyn Documents>,
+}
+
+impl LibvirtConfig {
+    /// Of the directories on the way to a guest's files, which are their owner's alone.
+    fn mode(&self) -> u32 {
+        if self.shared { 0o711 } else { 0o700 }
+    }
 }
 
 /// The shutdown limit that suits most guests.
@@ -88,11 +99,12 @@ pub const SHUTDOWN_LIMIT: Duration = Duration::from_secs(40);
 
 /// See the module.
 pub struct LibvirtHypervisor {
-    link: Link,
+    link: Arc<Link>,
     images: Arc<Images>,
     instances: PathBuf,
     config: LibvirtConfig,
     accelerator: OnceCell<Accelerator>,
+    held: Arc<Held>,
     /// Guests that were asked to shut down: when first, and when last.
     asked: Mutex<HashMap<InstanceId, (Instant, Instant)>>,
     /// Guests that could not start because a NIC of theirs was missing: since when.
@@ -116,12 +128,16 @@ impl LibvirtHypervisor {
         let cache = config.state_dir.join("images");
         for ours in [&instances, &cache] {
             std::fs::create_dir_all(ours)?;
-            std::fs::set_permissions(ours, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+            std::fs::set_permissions(ours, std::os::unix::fs::PermissionsExt::from_mode(config.mode()))?;
         }
         let images = Arc::new(Images::open(cache, config.images.clone())?);
-        let upkeep = tokio::spawn(upkeep::run(instances.clone(), images.clone()));
+        let link = Arc::new(Link::open(&config.uri)?);
+        let held = Arc::new(Held::new(link.clone(), config.host.clone(), instances.clone()));
+        let logs = config.state_dir.join("libvirt/log/qemu");
+        let upkeep = tokio::spawn(upkeep::run(instances.clone(), logs, images.clone(), held.clone()));
         Ok(Self {
-            link: Link::open(&config.uri)?,
+            link,
+            held,
             images,
             instances,
             config,
@@ -194,8 +210,19 @@ impl LibvirtHypervisor {
         limit: Duration,
         f: impl FnOnce(&Connect, Option<virt::domain::Domain>) -> Result<T, virt::error::Error> + Send + 'static,
     ) -> Result<T, HypervisorError> {
+        self.on_if(id, limit, None, f).await
+    }
+
+    /// The same, if there still is a lease when its turn has come.
+    async fn on_if<T: Send + 'static>(
+        &self,
+        id: &InstanceId,
+        limit: Duration,
+        lease: Option<Lease<'_>>,
+        f: impl FnOnce(&Connect, Option<virt::domain::Domain>) -> Result<T, virt::error::Error> + Send + 'static,
+    ) -> Result<T, HypervisorError> {
         let (host, id) = (self.config.host.clone(), *id);
-        let done = self.link.call(limit, move |connect| {
+        let done = self.link.call_if(limit, lease, move |connect| {
             Ok(match domain::find(connect, &host, &id) {
                 Ok(found) => Ok(f(connect, found.map(|(domain, _)| domain))?),
                 Err(Found::Foreign) => Err(()),
@@ -225,6 +252,26 @@ impl LibvirtHypervisor {
 
     fn forget_asking(&self, id: &InstanceId) {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// Lets it run: from its saved memory if it has one, else from the beginning.
+    async fn create(&self, id: &InstanceId, limit: Duration, lease: Lease<'_>) -> Result<(), HypervisorError> {
+        let home = self.home(id);
+        self.base_is_there(&home).await?;
+        let text = home.defined().map_err(|e| trouble(home.path(), &e))?;
+        self.effect()?;
+        let started = self.on_if(id, limit, Some(lease), move |connect, domain| match (domain, text) {
+            (Some(domain), _) => domain::start(&domain).map(Some),
+            // Somebody undefined it.
+            (None, Some(text)) => domain::start(&virt::domain::Domain::define_xml(connect, &text)?).map(Some),
+            (None, None) => Ok(None),
+        });
+        let started = match started.await {
+            Err(HypervisorError::Failed(why)) => return Err(self.not_started(id, &home, why).await),
+            other => other?,
+        };
+        self.unplugged.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        started.ok_or_else(|| HypervisorError::Failed("Nothing of the server is left on its host.".into()))
     }
 
     /// What a start that failed means.
@@ -272,6 +319,12 @@ impl LibvirtHypervisor {
             self.change(id, QUICK, move |d| domain::settled(d.shutdown_flags(button), || Ok(!domain::active(d)?))).await?;
         }
         Ok(waiting)
+    }
+
+    /// An empty directory for it.
+    async fn begin(&self, home: &Home) -> Result<(), HypervisorError> {
+        let (at, mode) = (home.clone(), self.config.mode());
+        blocking(move || at.begin(mode)).await?.map_err(|e| trouble(home.path(), &e))
     }
 
     /// The image under the root disk is here and sound, as far as can be told without reading it all.

@@ -1,11 +1,12 @@
-//! What has to be looked after while guests run: console logs that grow, images that nobody uses any more. Files only, and
-//! only their sizes and dates: it costs nothing on an idle host.
+//! What has to be looked after while guests run: logs that grow, images that nobody uses any more, guests that stand still for
+//! want of room. Sizes and dates of files only: it costs nothing on an idle host.
 
 use super::console;
+use super::held::Held;
 use super::home::{self, Home};
 use super::images::Images;
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,17 +16,18 @@ const IMAGES: u32 = 1200;
 /// Nova's remove_unused_original_minimum_age_seconds.
 const IDLE: Duration = Duration::from_secs(24 * 3600);
 
-/// Runs for ever.
-pub async fn run(instances: PathBuf, images: Arc<Images>) {
+/// Runs for ever. `messages` is where libvirt keeps what QEMU says, where that is ours.
+pub async fn run(instances: PathBuf, messages: PathBuf, images: Arc<Images>, held: Arc<Held>) {
     let mut turn = 0u32;
     let mut tick = tokio::time::interval(LOGS);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
-        let (instances, images) = (instances.clone(), images.clone());
+        held.release().await;
+        let (instances, messages, images) = (instances.clone(), messages.clone(), images.clone());
         turn = turn.wrapping_add(1);
         let done = tokio::task::spawn_blocking(move || {
-            logs(&instances);
+            logs(&instances, &messages);
             if turn.is_multiple_of(IMAGES) {
                 let known = home::all(&instances).unwrap_or_default();
                 let used: HashSet<String> = known.iter().filter_map(|id| Home::of(&instances, id).base()).map(|i| i.sha512).collect();
@@ -41,10 +43,12 @@ pub async fn run(instances: PathBuf, images: Arc<Images>) {
     }
 }
 
-fn logs(instances: &std::path::Path) {
+fn logs(instances: &Path, messages: &Path) {
     for id in home::all(instances).unwrap_or_default() {
-        if let Err(e) = console::shorten(&Home::of(instances, &id).console_log()) {
-            tracing::warn!(instance = %id, error = %e, "can't shorten a console log");
+        for log in [Home::of(instances, &id).console_log(), messages.join(format!("instance-{id}.log"))] {
+            if let Err(e) = console::shorten(&log) {
+                tracing::warn!(file = %log.display(), error = %e, "can't shorten a log");
+            }
         }
     }
 }

@@ -144,6 +144,7 @@ impl Daemon {
             host_ip: "127.0.0.1".into(),
             virt_type: VirtType::Qemu,
             shutdown_limit,
+            shared: false,
             images: Arc::new(images),
             secrets: Arc::new(NoSecrets),
             documents: Arc::new(|_: &InstancePlan, _: Option<&[u8]>| vec![("openstack/latest/meta_data.json".to_string(), b"{}".to_vec())]),
