@@ -78,6 +78,36 @@ async fn a_guest_lives_and_nothing_of_it_is_left() {
     assert_eq!(host.changes(), changes, "nothing was there to be removed");
 }
 
+/// As Debian's own libvirt has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_that_run_as_another_user_get_at_their_files_and_nobody_else_does() {
+    use std::os::unix::fs::MetadataExt;
+    let daemon = Daemon::start_as("user", "libvirt-qemu").await;
+    let host = Arc::new(daemon.hypervisor("h1"));
+    let compute = Compute::new(host.clone());
+    let mut now = InstancePlan { config_drive: true, image: Some(daemon.image()), ..plan(1) };
+    assert_eq!(settle(&compute, &now).await.report, is(&now, Power::Running));
+    let process = daemon.qemu(&now.id).expect("it runs");
+    assert_ne!(std::fs::metadata(format!("/proc/{process}")).expect("it runs").uid(), 0, "it runs as root");
+    for file in daemon.files(&now.id) {
+        let mode = std::fs::metadata(&file).expect("it is there").mode();
+        assert_eq!(mode & 0o077, 0, "{} is open to others: {mode:o}", file.display());
+    }
+    // A second one on the same image, and the first again.
+    let second = InstancePlan { id: plan(2).id, ..now.clone() };
+    assert_eq!(settle(&compute, &second).await.report, is(&second, Power::Running));
+    for (wanted, power) in [(Wanted::Suspended, Power::Suspended), (Wanted::Running, Power::Running), (Wanted::Stopped, Power::Stopped)] {
+        (now.wanted, now.asks) = (wanted, now.asks + 1);
+        assert_eq!(settle(&compute, &now).await.report, is(&now, power));
+    }
+    (now.wanted, now.asks) = (Wanted::Running, now.asks + 1);
+    assert_eq!(settle(&compute, &now).await.report, is(&now, Power::Running));
+    for server in [now, second] {
+        assert!(settle(&compute, &InstancePlan { wanted: Wanted::Absent, ..server }).await.gone);
+    }
+    assert_eq!(daemon.left(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_behind_our_back_is_seen_and_what_was_undefined_is_put_back() {
     let daemon = Daemon::start("behind").await;

@@ -15,8 +15,8 @@ use strata_projections::plan::instance::InstancePlan;
 
 /// What starts or ends a QEMU process.
 const SLOW: Duration = Duration::from_secs(60);
-/// Saving or restoring a guest's memory.
-const MEMORY: Duration = Duration::from_secs(600);
+/// Saving or restoring a guest's memory: longer than the conductor waits for the largest.
+const MEMORY: Duration = Duration::from_secs(1800);
 
 impl Hypervisor for LibvirtHypervisor {
     async fn list(&self) -> Result<Vec<Domain>, HypervisorError> {

@@ -36,17 +36,22 @@ pub fn tail(log: &Path, lines: Option<usize>) -> Result<String> {
 
 /// Shortens a log that has grown too long, while QEMU has it open. Says whether it did.
 pub fn shorten(log: &Path) -> Result<bool> {
+    shorten_to(log, LARGE, KEPT)
+}
+
+/// Leaves the last `kept` bytes of a file that has more than `large`, while another process appends to it.
+pub fn shorten_to(log: &Path, large: u64, kept: u64) -> Result<bool> {
     match log.symlink_metadata() {
-        Ok(now) if now.is_file() && now.len() > LARGE => {}
+        Ok(now) if now.is_file() && now.len() > large => {}
         _ => return Ok(false),
     }
     let mut file = OpenOptions::new().read(true).write(true).open(log)?;
     let length = file.metadata()?.len();
-    if cut_off_head(&file, length.saturating_sub(KEPT)).is_err() {
+    if cut_off_head(&file, length.saturating_sub(kept)).is_err() {
         // A file system that can't: the end is copied, and what is written meanwhile is lost.
-        file.seek(SeekFrom::Start(length.saturating_sub(KEPT)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(kept)))?;
         let mut end = vec![];
-        (&file).take(KEPT).read_to_end(&mut end)?;
+        (&file).take(kept).read_to_end(&mut end)?;
         file.set_len(0)?;
         std::io::Write::write_all(&mut OpenOptions::new().append(true).open(log)?, &end)?;
     }

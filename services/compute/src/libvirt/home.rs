@@ -82,7 +82,8 @@ impl Home {
     }
     /// Before it is defined, which makes it durable.
     pub fn note_base(&self, image: &PlannedImage) -> Result<()> {
-        fs::write(self.file("base.json"), serde_json::to_vec(image)?)
+        let mut out = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(self.file("base.json"))?;
+        out.write_all(&serde_json::to_vec(image)?)
     }
 
     /// Removes all of it, the definition last: cut off, it is still known to be there.

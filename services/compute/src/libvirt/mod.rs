@@ -20,6 +20,7 @@ mod tool;
 mod upkeep;
 mod xml;
 
+pub use console::shorten_to;
 pub use images::{FetchError, ImageSource};
 pub use kvm::VirtType;
 pub use xml::{Accelerator, tap};

@@ -62,18 +62,25 @@ impl Secrets for NoSecrets {
 pub struct Daemon {
     directory: PathBuf,
     child: Option<Child>,
+    shared: bool,
 }
 
 #[allow(dead_code)]
 impl Daemon {
     pub async fn start(name: &str) -> Self {
+        Self::start_as(name, "root").await
+    }
+
+    /// One whose guests run as this user, to whom it hands their files over, as a machine's own libvirt does.
+    pub async fn start_as(name: &str, user: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("strata-libvirt-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         for part in ["etc", "lib", "log", "cache", "run", "host"] {
             std::fs::create_dir_all(directory.join(part)).expect("a directory");
         }
         // What QEMU can do takes libvirt eight seconds to find out: tests share what the first of them found.
-        let shared = std::env::temp_dir().join("strata-test-capabilities");
+        bury_guests();
+        let shared = std::env::temp_dir().join(format!("strata-test-capabilities-{user}"));
         if shared.exists() {
             copy(&shared, &directory.join("cache/qemu/capabilities"));
         }
@@ -82,11 +89,14 @@ impl Daemon {
         std::fs::write(directory.join("etc/libvirtd.conf"), conf).expect("written");
         std::fs::write(
             directory.join("etc/qemu.conf"),
-            "security_driver = \"none\"\nuser = \"root\"\ngroup = \"root\"\ndynamic_ownership = 0\nremember_owner = 0\n\
-             cgroup_controllers = []\nnamespaces = []\nstdio_handler = \"file\"\nmax_core = 0\n",
+            format!(
+                "security_driver = \"none\"\nuser = \"{user}\"\ndynamic_ownership = {}\nremember_owner = 0\n\
+                 cgroup_controllers = []\nnamespaces = []\nstdio_handler = \"file\"\nmax_core = 0\n",
+                u8::from(user != "root")
+            ),
         )
         .expect("written");
-        let mut daemon = Self { directory, child: None };
+        let mut daemon = Self { directory, child: None, shared: user != "root" };
         daemon.restart().await;
         copy(&daemon.directory.join("cache/qemu/capabilities"), &shared);
         daemon
@@ -144,7 +154,7 @@ impl Daemon {
             host_ip: "127.0.0.1".into(),
             virt_type: VirtType::Qemu,
             shutdown_limit,
-            shared: false,
+            shared: self.shared,
             images: Arc::new(images),
             secrets: Arc::new(NoSecrets),
             documents: Arc::new(|_: &InstancePlan, _: Option<&[u8]>| vec![("openstack/latest/meta_data.json".to_string(), b"{}".to_vec())]),
@@ -196,6 +206,13 @@ impl Daemon {
     }
     pub fn instance_files(&self, id: &InstanceId) -> Vec<String> {
         names(&self.directory.join("host/instances").join(id.to_string()))
+    }
+    /// Its files that hold what is its owner's, the image among them.
+    pub fn files(&self, id: &InstanceId) -> Vec<PathBuf> {
+        let home = self.directory.join("host/instances").join(id.to_string());
+        let ours = names(&home).into_iter().filter(|n| n != "console.log").map(|n| home.join(n));
+        let images = self.directory.join("host/images");
+        ours.chain(names(&images).into_iter().map(|n| images.join(n))).collect()
     }
     /// What is left of instances: directories, definitions, processes.
     pub fn left(&self) -> Vec<String> {
@@ -253,6 +270,31 @@ impl Drop for Daemon {
             let _ = std::fs::remove_dir_all(&self.directory);
         }
     }
+}
+
+/// QEMU leaves its parents, and libvirt waits until it is gone: where nobody buries orphans (in a container), we do.
+#[allow(unsafe_code)]
+fn bury_guests() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: it sets a mark of this process.
+        unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) };
+        std::thread::spawn(|| {
+            loop {
+                for task in names(Path::new("/proc/self/task")) {
+                    let children = std::fs::read_to_string(format!("/proc/self/task/{task}/children")).unwrap_or_default();
+                    for pid in children.split_whitespace() {
+                        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                        if stat.contains("(qemu-system") && stat.contains(") Z ") {
+                            // SAFETY: a plain system call; nobody else waits for an orphan.
+                            unsafe { libc::waitpid(pid.parse().expect("a number"), std::ptr::null_mut(), libc::WNOHANG) };
+                        }
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+    });
 }
 
 fn names(directory: &Path) -> Vec<String> {
