@@ -34,6 +34,8 @@ use strata_projections::cloud::instance::{Instance, State};
 
 /// How long a host has to do what a user asked.
 pub const OPERATION_SECS: i64 = 60;
+/// How much of a server's memory a host saves or restores in a second, in MiB, at the least.
+pub const MEMORY_RATE: u64 = 100;
 /// How long a request has until it runs, its image's first copy to the host included.
 pub const BUILD_SECS: i64 = 600;
 

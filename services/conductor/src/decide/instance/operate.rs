@@ -1,6 +1,6 @@
 //! Power operations and deletion: Nova's table of what each state allows (nova/compute/api.py, check_instance_state).
 
-use super::{OPERATION_SECS, find, gone, idle, in_state, launched, unlocked, wrong};
+use super::{MEMORY_RATE, OPERATION_SECS, find, gone, idle, in_state, launched, unlocked, wrong};
 use crate::{Command, Context, Decision, Refusal, events};
 use strata_events::InstanceId;
 use strata_events::instance::{InstanceEvent, Operation};
@@ -47,8 +47,17 @@ impl Command for OperateInstance {
         Ok(events![InstanceEvent::InstanceOperationRequested {
             id: self.id,
             operation: self.operation,
-            deadline: ctx.now.plus_secs(OPERATION_SECS),
+            deadline: ctx.now.plus_secs(seconds(self.operation, instance.spec.size.ram)),
         }])
+    }
+}
+
+/// How long a host has for it, with a server of so much memory (MiB).
+fn seconds(operation: Operation, ram: u64) -> i64 {
+    match operation {
+        // All of it goes to the disk, or comes from there.
+        Operation::Suspend | Operation::Resume => OPERATION_SECS.saturating_add_unsigned(ram / MEMORY_RATE),
+        _ => OPERATION_SECS,
     }
 }
 
@@ -74,5 +83,17 @@ impl Command for DeleteInstance {
             operation: Operation::Delete,
             deadline: ctx.now.plus_secs(OPERATION_SECS),
         }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_memory_has_longer_to_be_saved_and_restored() {
+        assert_eq!(seconds(Operation::Suspend, 512), OPERATION_SECS + 5);
+        assert_eq!(seconds(Operation::Resume, 64 << 10), OPERATION_SECS + 655);
+        assert_eq!(seconds(Operation::Pause, 64 << 10), OPERATION_SECS);
     }
 }
