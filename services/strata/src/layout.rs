@@ -1,12 +1,13 @@
 //! Where a cloud keeps what: one data directory, and the settings in it that were given when it was first started.
 //! **Invariant: every secret lies in a file of mode 0600, and never in an argument list or an environment.**
 
+use crate::process::User;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Set for every process of a cloud, so that what is left of one can be found by its data directory.
@@ -149,7 +150,19 @@ impl Layout {
         if near.join(".s.PGSQL.5432.lock").as_os_str().len() < SOCKET_PATH_LIMIT {
             return near;
         }
-        PathBuf::from(format!("/tmp/strata-{:016x}", self.hash()))
+        // Where nobody else can have made it before us.
+        let short = if User::am_root() { "/run" } else { "/tmp" };
+        Path::new(short).join(format!("strata-{:016x}", self.hash()))
+    }
+
+    /// The same, made if it is not there.
+    pub fn make_socket_dir(&self) -> Result<PathBuf> {
+        let socket = self.socket_dir();
+        if !socket.starts_with(&self.data) {
+            own_dir(&socket, 0o755)?;
+        }
+        dir(&socket, 0o755)?;
+        Ok(socket)
     }
 
     /// Makes the directories that every cloud has.
@@ -188,6 +201,22 @@ impl Layout {
     }
 }
 
+/// Makes a directory in a place that others may write to: one of another's making is refused, be it only a link.
+pub fn own_dir(path: &Path, mode: u32) -> Result<()> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            let (found, me) = (path.symlink_metadata()?, fs::metadata("/proc/self")?);
+            // PostgreSQL's user, to whom we hand it over, is the only other.
+            let theirs = me.uid() == 0 && User::named("postgres").is_ok_and(|u| u.uid == found.uid());
+            if !found.is_dir() || (found.uid() != me.uid() && !theirs) {
+                bail!("{} is not ours: remove it, or choose a shorter path with --data, which needs no directory there", path.display());
+            }
+            Ok(())
+        }
+        made => made.with_context(|| format!("can't create {}", path.display())),
+    }
+}
+
 /// Makes a directory of this mode, and sets the mode of one that is there.
 pub fn dir(path: &Path, mode: u32) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(path).with_context(|| format!("can't create {}", path.display()))?;
@@ -219,6 +248,23 @@ mod tests {
         let other = Layout { data: format!("/{}", "deep/".repeat(31)).into() };
         assert!(deep.socket_dir().as_os_str().len() < 60, "{:?}", deep.socket_dir());
         assert_ne!(deep.socket_dir(), other.socket_dir());
+    }
+
+    #[test]
+    fn a_directory_that_another_made_in_our_place_is_refused() {
+        if !User::am_root() {
+            return eprintln!("needs root to make what is another's: not run");
+        }
+        let at = std::env::temp_dir().join(format!("strata-own-{}", std::process::id()));
+        own_dir(&at, 0o755).expect("made");
+        own_dir(&at, 0o755).expect("ours");
+        std::os::unix::fs::chown(&at, Some(65534), None).expect("root may");
+        let refused = own_dir(&at, 0o755).expect_err("it is nobody's");
+        assert!(refused.to_string().contains("is not ours"), "{refused:#}");
+        fs::remove_dir(&at).expect("it was made above");
+        std::os::unix::fs::symlink("/", &at).expect("a link");
+        own_dir(&at, 0o755).expect_err("a link to what is ours");
+        fs::remove_file(&at).expect("it was made above");
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn user() -> Result<Option<User>> {
 /// Gives a path to the user that PostgreSQL runs as.
 fn hand_over(path: &Path) -> Result<()> {
     match user()? {
-        Some(user) => std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid))
+        Some(user) => std::os::unix::fs::lchown(path, Some(user.uid), Some(user.gid))
             .with_context(|| format!("can't give {} to the user postgres", path.display())),
         None => Ok(()),
     }
@@ -92,8 +92,7 @@ fn run_as_postgres(command: &mut std::process::Command) -> Result<()> {
 
 /// Writes its settings anew; they are ours, not the operator's.
 fn configure(layout: &Layout) -> Result<()> {
-    let socket = layout.socket_dir();
-    dir(&socket, 0o755)?;
+    let socket = layout.make_socket_dir()?;
     hand_over(&socket)?;
     // syncfs: after a crash one call brings the file system to the disk, instead of one for each of a thousand files, which
     // takes half a minute on a busy disk.
