@@ -51,12 +51,22 @@ impl Lab {
         Self::listening("127.0.0.1")
     }
 
+    /// The same, on a machine to which this was done before.
+    pub fn prepared(prepare: impl FnOnce(&Machine, &Path)) -> Self {
+        Self::with("127.0.0.1", prepare)
+    }
+
     /// The same, reached at this address of its machine.
     pub fn listening(address: &str) -> Self {
+        Self::with(address, |_, _| ())
+    }
+
+    fn with(address: &str, prepare: impl FnOnce(&Machine, &Path)) -> Self {
         let image = guest_image();
         let machine = Machine::start();
         machine.enter();
         let data = machine.dir.join("data");
+        prepare(&machine, &data);
         let port = PORT.to_string();
         must(strata(&machine, &data, &["up", "--port", &port, "--listen", address]));
         let login = |user: &str| login(&data, user);

@@ -12,7 +12,10 @@ mod machine;
 #[path = "../it/wait.rs"]
 mod wait;
 
+mod disk;
+mod down;
 mod faults;
+mod hangs;
 mod hosts;
 mod life;
 mod power;

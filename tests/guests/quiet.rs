@@ -2,24 +2,41 @@
 
 use crate::faults::ground;
 use crate::lab::{Lab, SOON, up};
+use crate::wait::eventually;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
+/// What is shown to those who listen, until they hear it.
+const PROBE: &str = "strataprobe";
+
 /// What the kernel says of changes while it lasts: links, addresses, routes, rules of the packet filter.
-struct Kernel(Vec<(String, Child)>);
+struct Kernel(Vec<Listener>);
+
+struct Listener {
+    name: String,
+    child: Child,
+    said: Arc<Mutex<String>>,
+    reader: JoinHandle<()>,
+}
 
 impl Kernel {
     fn listen(lab: &Lab) -> Self {
         let mut listeners = vec![];
         let mut listen = |name: String, mut command: Command| {
-            let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it is there");
-            listeners.push((name, child));
+            let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it is there");
+            let lines = BufReader::new(child.stdout.take().expect("it was piped")).lines();
+            let said = Arc::new(Mutex::new(String::new()));
+            let into = said.clone();
+            let reader = std::thread::spawn(move || lines.map_while(Result::ok).for_each(|l| *into.lock().unwrap() += &(l + "\n")));
+            listeners.push(Listener { name, child, said, reader });
         };
         let words: [&[&str]; 2] =
-            [&["stdbuf", "-oL", "ip", "monitor", "link", "address", "route", "rule"], &["stdbuf", "-oL", "nft", "monitor"]];
+            [&["stdbuf", "-oL", "ip", "-o", "monitor", "link", "address", "route", "rule"], &["stdbuf", "-oL", "nft", "monitor"]];
         for words in words {
             let mut command = lab.machine.command(words[0]);
             command.args(&words[1..]);
@@ -31,24 +48,30 @@ impl Kernel {
             }
         }
         // They say nothing when they are ready.
-        std::thread::sleep(Duration::from_millis(500));
+        let deed = format!("ip link add {PROBE} type bridge; ip link del {PROBE}; nft add table ip {PROBE}; nft delete table ip {PROBE}");
+        let everywhere = format!("set -e; {deed}; for n in $(ls /run/netns); do ip netns exec $n sh -ec '{deed}'; done");
+        eventually("each listener hears", SOON, || {
+            lab.machine.sh(&everywhere);
+            std::thread::sleep(Duration::from_millis(100));
+            let deaf: Vec<&str> = listeners.iter().filter(|l| !l.said.lock().unwrap().contains(PROBE)).map(|l| l.name.as_str()).collect();
+            if deaf.is_empty() { Ok(()) } else { Err(deaf.join(", ")) }
+        });
         Self(listeners)
     }
 
     /// What they heard, a line each.
     fn heard(self, lab: &Lab) -> Vec<String> {
-        for words in ["ip monitor link", "nft monitor"] {
+        for words in ["ip -o monitor link", "nft monitor"] {
             lab.machine.pids(words).iter().for_each(|pid| drop(lab.machine.try_sh(&format!("kill {pid}"))));
         }
         let mut heard = vec![];
-        for (name, mut child) in self.0 {
-            let mut said = String::new();
-            if let Some(mut output) = child.stdout.take() {
-                let _ = output.read_to_string(&mut said);
-            }
+        for Listener { name, mut child, said, reader } in self.0 {
+            reader.join().expect("it reads to the end");
             let _ = child.wait();
+            let said = said.lock().unwrap();
             // nft tells which process read the rules, too.
-            heard.extend(said.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#')).map(|l| format!("{name}: {l}")));
+            let said = said.lines().filter(|l| !l.trim().is_empty() && !l.starts_with('#') && !l.contains(PROBE));
+            heard.extend(said.map(|l| format!("{name}: {l}")));
         }
         heard
     }

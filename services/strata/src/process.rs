@@ -145,6 +145,20 @@ impl User {
 
 /// bytes
 const LARGE_LOG: u64 = 16 << 20;
+/// What is kept of one that grows larger while its process runs.
+const KEPT_LOG: u64 = 8 << 20;
+
+/// Keeps the logs of processes short that run for months, or that something makes say the same thing over and over.
+pub fn shorten_logs(layout: &Layout) {
+    for entry in fs::read_dir(layout.log_file("").parent().unwrap_or(&layout.data)).into_iter().flatten().flatten() {
+        let log = entry.path();
+        if log.extension().is_some_and(|e| e == "log")
+            && let Err(e) = strata_compute::libvirt::shorten_to(&log, LARGE_LOG, KEPT_LOG)
+        {
+            tracing::warn!("can't shorten {}: {e}", log.display());
+        }
+    }
+}
 
 /// How the processes of a cloud are started: marked with its data directory, output into its log, and ended by the kernel
 /// with `on_orphaned` when the supervisor dies, however it dies.
@@ -212,6 +226,28 @@ mod tests {
         assert!(me.alive());
         assert!(!Record { started: me.started + 1, ..me.clone() }.alive(), "a later process of the same number");
         assert!(!Record { boot: "another".into(), ..me }.alive(), "a process of an earlier boot");
+    }
+
+    #[test]
+    fn a_log_that_grows_while_its_process_runs_is_shortened() {
+        let layout = Layout::new(&std::env::temp_dir().join(format!("strata-logs-{}", std::process::id()))).expect("a path");
+        layout.create().expect("directories");
+        let mut talker = command(&layout, Path::new("sh"), "talker", libc::SIGTERM).expect("a command");
+        // It says 17 MiB, and goes on when told.
+        let script = "head -c 17825792 /dev/zero | tr '\\0' x; touch said; until [ -e go ]; do sleep 0.02; done; echo and on";
+        let mut child = talker.args(["-c", script]).current_dir(&layout.data).spawn().expect("sh is everywhere");
+        let until = Instant::now() + Duration::from_secs(20);
+        while !layout.data.join("said").exists() {
+            assert!(Instant::now() < until, "it says nothing");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        shorten_logs(&layout);
+        fs::write(layout.data.join("go"), "").expect("written");
+        child.wait().expect("it is our child");
+        let said = fs::read(layout.log_file("talker")).expect("a log");
+        assert!((KEPT_LOG..KEPT_LOG + (1 << 20)).contains(&(said.len() as u64)), "{}", said.len());
+        assert!(said.ends_with(b"xand on\n") && !said.contains(&0), "nothing is lost at its end, and it has no hole");
+        fs::remove_dir_all(&layout.data).expect("it was made above");
     }
 
     #[test]

@@ -116,7 +116,10 @@ pub fn supervise_here(layout: Layout, settings: Settings) -> Result<()> {
 /// Starts the supervisor apart from this terminal and shows what it does until all is up.
 fn in_background(layout: &Layout) -> Result<()> {
     let log = layout.log_file("supervisor");
-    let errors = std::fs::File::create(&log).with_context(|| format!("can't write {}", log.display()))?;
+    // Begun anew, and appended to, so that it can be shortened under its writer.
+    let _ = std::fs::remove_file(&log);
+    let errors =
+        std::fs::OpenOptions::new().create(true).append(true).open(&log).with_context(|| format!("can't write {}", log.display()))?;
     let mut command = std::process::Command::new(supervise::services::program()?);
     command.arg("supervise").arg("--data").arg(&layout.data).current_dir("/").env(crate::layout::DATA_VARIABLE, &layout.data);
     command.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).stderr(errors);

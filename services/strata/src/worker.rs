@@ -8,7 +8,7 @@
 use crate::guests::{Guests, HostAccess};
 use crate::host::{self, JoinOptions};
 use crate::layout::{Layout, Settings};
-use crate::supervise;
+use crate::supervise::{self, Lock};
 use anyhow::{Context as _, Result};
 use std::sync::Arc;
 use strata_compute::libvirt::{LibvirtConfig, LibvirtHypervisor, SHUTDOWN_LIMIT, VirtType};
@@ -51,6 +51,8 @@ pub fn run(layout: Layout, options: Options) -> Result<()> {
         runtime.block_on(host::joined(&layout, &options.join, host::inventory(&layout)))?;
         return tokio::task::LocalSet::new().block_on(&runtime, supervise::run_host(layout, settings));
     }
+    // Beside the supervisor's or another that was started by hand, each would undo what the other does.
+    let _lock = options.part.map(|part| lock(&layout, part)).transpose()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
     let outcome = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
@@ -71,6 +73,16 @@ pub fn run(layout: Layout, options: Options) -> Result<()> {
     // A call to libvirt that hangs holds nothing that must be finished.
     runtime.shutdown_background();
     outcome
+}
+
+fn lock(layout: &Layout, part: Part) -> Result<Lock> {
+    crate::layout::dir(&layout.run(), 0o711)?;
+    let name = match part {
+        Part::Compute => "compute",
+        Part::Network => "network",
+    };
+    let taken = Lock::named(layout, &format!("{name}.lock"))?;
+    taken.with_context(|| format!("a {name} worker runs already in {}: end it first", layout.data.display()))
 }
 
 /// Those of the cloud that runs here, or of a machine that has only a host.

@@ -105,7 +105,7 @@ fn prepare(layout: &Layout) -> Result<()> {
     let near = home.join("run");
     if !socket(layout).starts_with(&near) {
         let link = detour(layout);
-        fs::create_dir_all(layout.socket_dir())?;
+        layout.make_socket_dir()?;
         if fs::read_link(&link).ok().as_ref() != Some(&near) {
             let _ = fs::remove_file(&link);
             std::os::unix::fs::symlink(&near, &link).with_context(|| format!("can't make {}", link.display()))?;
@@ -183,6 +183,24 @@ pub async fn ready(layout: &Layout, _settings: &Settings) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     bail!("libvirtd does not answer at {} (its log: {})", socket.display(), layout.log_file("libvirt").display())
+}
+
+/// A libvirtd for as long as something is done with guests of a cloud that is down; none where one answers already.
+pub async fn for_now(layout: &Layout, settings: &Settings) -> Result<Option<tokio::process::Child>> {
+    if settings.libvirt_uri.is_some() || tokio::net::UnixStream::connect(socket(layout)).await.is_ok() {
+        return Ok(None);
+    }
+    let child = tokio::process::Command::from(command(layout, settings)?).kill_on_drop(true).spawn().context("can't start libvirtd")?;
+    ready(layout, settings).await?;
+    Ok(Some(child))
+}
+
+/// Ends it again.
+pub async fn end(mut libvirt: tokio::process::Child) {
+    libvirt.id().into_iter().for_each(|pid| process::kill(pid, libc::SIGTERM));
+    if tokio::time::timeout(Duration::from_secs(10), libvirt.wait()).await.is_err() {
+        let _ = libvirt.kill().await;
+    }
 }
 
 /// Guests that run under this cloud's libvirt, by process.

@@ -27,7 +27,12 @@ pub struct Lock(#[allow(dead_code)] File);
 impl Lock {
     /// None: another one holds it.
     pub fn take(layout: &Layout) -> Result<Option<Lock>> {
-        let file = layout.run().join("lock");
+        Self::named(layout, "lock")
+    }
+
+    /// Held by the one process that does this part of the work of a host.
+    pub fn named(layout: &Layout, name: &str) -> Result<Option<Lock>> {
+        let file = layout.run().join(name);
         let handle = File::options()
             .create(true)
             .truncate(false)
@@ -104,7 +109,7 @@ async fn keep(
     };
     if outcome.is_ok() {
         say(READY);
-        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, () = keep_logs_short(layout) => {} }
     }
     // What was started last depends on what was started first.
     for keeper in keepers.into_iter().rev() {
@@ -112,6 +117,13 @@ async fn keep(
     }
     Record::forget(layout, "supervisor");
     outcome
+}
+
+async fn keep_logs_short(layout: &Layout) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        crate::process::shorten_logs(layout);
+    }
 }
 
 /// What makes a machine a host: libvirt, unless another was named, and the two workers.
