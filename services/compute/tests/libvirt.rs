@@ -193,6 +193,38 @@ async fn a_libvirt_that_hangs_holds_up_nobody() {
     daemon.ready(&host).await;
 }
 
+fn nic() -> strata_projections::plan::instance::Nic {
+    strata_projections::plan::instance::Nic {
+        port: strata_events::PortId(uuid::Uuid::nil()),
+        network: strata_events::NetworkId(uuid::Uuid::nil()),
+        mac: "fa:16:3e:00:00:01".parse().expect("a MAC"),
+        mtu: 1450,
+        fixed_ips: vec![],
+        subnets: vec![],
+        dns_domain: String::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resume_waits_for_a_missing_tap_as_a_start_does() {
+    let daemon = Daemon::start("tap").await;
+    let host = Arc::new(daemon.hypervisor_with("h1", Duration::from_secs(30), daemon.zeros()));
+    let compute = Compute::new(host.clone());
+    let mut now = InstancePlan { nics: vec![nic()], ..plan(1) };
+    let tap = strata_compute::libvirt::tap(&nic().port);
+    daemon.make_tap(&tap);
+    assert_eq!(settle(&compute, &now).await.report, is(&now, Power::Running));
+    (now.wanted, now.asks) = (Wanted::Suspended, 1);
+    assert_eq!(settle(&compute, &now).await.report, is(&now, Power::Suspended));
+    daemon.remove_tap(&tap);
+    (now.wanted, now.asks) = (Wanted::Running, 2);
+    let waits = compute.settle(&now, &|| true).await;
+    assert!(waits.report.is_none() && waits.again, "{waits:?}");
+    daemon.make_tap(&tap);
+    assert_eq!(settle(&compute, &now).await.report, is(&now, Power::Running));
+    assert!(settle(&compute, &InstancePlan { wanted: Wanted::Absent, ..now }).await.gone);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_host_cannot_do_is_said_in_words() {
     let daemon = Daemon::start("words").await;
@@ -205,16 +237,7 @@ async fn what_a_host_cannot_do_is_said_in_words() {
         assert_eq!(daemon.left(), Vec::<String>::new());
         reason
     };
-    let nic = strata_projections::plan::instance::Nic {
-        port: strata_events::PortId(uuid::Uuid::nil()),
-        network: strata_events::NetworkId(uuid::Uuid::nil()),
-        mac: "fa:16:3e:00:00:01".parse().expect("a MAC"),
-        mtu: 1450,
-        fixed_ips: vec![],
-        subnets: vec![],
-        dns_domain: String::new(),
-    };
-    let no_tap = reason(InstancePlan { nics: vec![nic], ..plan(1) }).await;
+    let no_tap = reason(InstancePlan { nics: vec![nic()], ..plan(1) }).await;
     assert!(no_tap.contains("a network interface of it is missing"), "{no_tap}");
     let mut large = daemon.image();
     large.size = 1 << 20;

@@ -113,6 +113,11 @@ impl Daemon {
         ] {
             script += &format!("mount --bind {} {over}; ", self.directory.join(part).display());
         }
+        if self.shared && Path::new("/dev/kvm").exists() {
+            // libvirt tries QEMU anew at each start of a guest for as long as its user can't open what there is.
+            let own = self.directory.join("kvm");
+            script += &format!("[ -e {0} ] || mknod -m 666 {0} c 10 232; mount --bind {0} /dev/kvm; ", own.display());
+        }
         script += "exec libvirtd --pid-file /run/libvirt/libvirtd.pid";
         let log = std::fs::File::create(self.directory.join("libvirtd.out")).expect("a file");
         let child = Command::new("unshare")
@@ -162,6 +167,11 @@ impl Daemon {
         .expect("opened")
     }
 
+    /// Where its images come from.
+    pub fn zeros(&self) -> impl ImageSource {
+        Zeros
+    }
+
     pub fn image(&self) -> PlannedImage {
         // sha512sum of 64 KiB of zeros
         let sum = Command::new("sh").arg("-c").arg(format!("head -c {IMAGE} /dev/zero | sha512sum")).output().expect("coreutils");
@@ -187,6 +197,13 @@ impl Daemon {
             let done = Command::new("nsenter").args(["-n", "-t", &pid, "ip"]).args(words).status().expect("nsenter");
             assert!(done.success(), "{words:?}");
         }
+    }
+
+    /// As somebody by hand.
+    pub fn remove_tap(&self, name: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let done = Command::new("nsenter").args(["-n", "-t", &pid, "ip", "link", "del", name]).status().expect("nsenter");
+        assert!(done.success(), "{name}");
     }
 
     fn pid_file(&self, id: &InstanceId) -> PathBuf {
