@@ -165,6 +165,12 @@ impl Layout {
         Ok(socket)
     }
 
+    /// A directory on the way to the data through which other users don't pass.
+    pub fn barrier(&self) -> Option<&Path> {
+        let closed = |path: &&Path| fs::metadata(path).is_ok_and(|m| m.mode() & 0o001 == 0);
+        self.data.ancestors().skip(1).find(closed)
+    }
+
     /// Makes the directories that every cloud has.
     pub fn create(&self) -> Result<()> {
         // Other users (PostgreSQL's) pass through, but list and read nothing.
@@ -265,6 +271,17 @@ mod tests {
         std::os::unix::fs::symlink("/", &at).expect("a link");
         own_dir(&at, 0o755).expect_err("a link to what is ours");
         fs::remove_file(&at).expect("it was made above");
+    }
+
+    #[test]
+    fn a_closed_directory_on_the_way_is_found() {
+        let at = std::env::temp_dir().join(format!("strata-barrier-{}", std::process::id()));
+        let layout = Layout::new(&at.join("closed/data")).expect("a path");
+        dir(&at.join("closed"), 0o755).expect("made");
+        assert_eq!(layout.barrier(), None);
+        dir(&at.join("closed"), 0o700).expect("made");
+        assert_eq!(layout.barrier(), Some(at.join("closed").as_path()));
+        fs::remove_dir_all(&at).expect("it was made above");
     }
 
     #[test]

@@ -84,6 +84,13 @@ pub fn run(layout: Layout, options: Options) -> Result<()> {
         settings.nats_port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
     }
     layout.keep_settings(&settings)?;
+    if let Some(closed) = layout.barrier().filter(|_| settings.libvirt_uri.is_some()) {
+        out!(
+            "note: {} is closed to other users: if that libvirt runs QEMU as another user than root, guests can't get at their disks; \
+             open it (chmod o+x {0}), or choose another place with --data",
+            closed.display()
+        );
+    }
     drop(lock); // the supervisor takes it
     if foreground {
         return supervise_here(layout, settings);
