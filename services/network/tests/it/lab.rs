@@ -99,6 +99,11 @@ impl Drop for Lab {
             // SAFETY: its command line says that it is this test's.
             unsafe { libc::kill(pid, libc::SIGKILL) };
         }
+        // A test that failed may have left something mounted in it.
+        let mounts = std::fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default();
+        for at in mounts.lines().filter_map(|l| l.split(' ').nth(1)).filter(|at| Path::new(at).starts_with(&self.directory)) {
+            let _ = Command::new("umount").args(["-l", at]).status();
+        }
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
