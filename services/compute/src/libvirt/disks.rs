@@ -8,7 +8,7 @@ use super::{blocking, tool};
 use crate::HypervisorError;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use strata_projections::plan::instance::InstancePlan;
 
@@ -83,6 +83,8 @@ pub async fn config_drive(home: &Home, files: &[(String, Vec<u8>)]) -> Result<Di
     let (tree, file) = (home.file("config"), home.file("config.iso"));
     let (below, files) = (tree.clone(), files.to_vec());
     let lay_out = move || {
+        // User data are secret also while they lie there.
+        std::fs::DirBuilder::new().mode(0o700).create(&below)?;
         for (name, content) in &files {
             // Ours, not a user's; yet nothing may ever be written beside the tree.
             if name.split('/').any(|part| matches!(part, "" | "." | "..")) {
