@@ -158,3 +158,14 @@ fn guests_outlive_the_cloud_and_are_found_again() {
     assert_eq!(files(&lab), files_before, "and writes nothing");
     pings.into_iter().for_each(|p| p.lost_nothing("down and up"));
 }
+
+#[test]
+fn a_second_worker_of_a_kind_is_refused() {
+    let ground = ground();
+    let lab = ground.watched();
+    for part in ["compute", "network"] {
+        let done = lab.strata(&["worker", part]);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!done.status.success() && said.contains(&format!("a {part} worker runs already")), "{said}");
+    }
+}
