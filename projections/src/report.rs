@@ -20,8 +20,15 @@ pub enum Report {
     Instance { id: InstanceId, generation: u32, power: Power, reboots: u32, asks: u32 },
     /// Nothing of the instance is left on this host.
     InstanceAbsent { id: InstanceId, generation: u32 },
-    /// The last thing asked could not be done; `reason` is for the user.
-    InstanceFailed { id: InstanceId, generation: u32, asks: u32, reason: String },
+    /// The last thing asked could not be done; `reason` is for the user. What it left the instance in, if that is known.
+    InstanceFailed {
+        id: InstanceId,
+        generation: u32,
+        asks: u32,
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        power: Option<Power>,
+    },
     /// The port exists here.
     PortPlugged { id: PortId },
     /// The port can't be made; `reason` is for the user.

@@ -141,3 +141,67 @@ fn two_networks_with_the_same_addresses_have_nothing_to_do_with_each_other() {
         if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
     });
 }
+
+#[test]
+fn a_network_is_attached_to_a_guest_that_runs_and_detached_again() {
+    let lab = shared();
+    let other = crate::lab::network(&lab.demo, "plugged", "10.8.0.0/24");
+    let guest = lab.boot("nics");
+    guest.answers();
+    let process = guest.qemu();
+    let interfaces = format!("/compute/v2.1/servers/{}/os-interface", guest.id);
+    let has = |wanted: &str| {
+        crate::wait::eventually(&format!("the guest has {wanted}"), SOON, || match guest.try_ssh("ls /sys/class/net | tr '\\n' ' '") {
+            Ok(said) if said.trim() == wanted => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    };
+    has("eth0 lo");
+    let attached = lab.demo.post(&interfaces, json!({"interfaceAttachment": {"net_id": other}})).expect(200).json();
+    let port = attached["interfaceAttachment"]["port_id"].as_str().unwrap().to_owned();
+    has("eth0 eth1 lo");
+    let mac = attached["interfaceAttachment"]["mac_addr"].as_str().unwrap();
+    assert_eq!(guest.ssh("cat /sys/class/net/eth1/address"), mac);
+    lab.demo.delete(&format!("{interfaces}/{port}")).expect(202);
+    has("eth0 lo");
+    assert_eq!(guest.qemu(), process, "it was started anew");
+    // What comes while it is off is there when it starts, and what went is not missed.
+    guest.act(json!({"os-stop": null}));
+    guest.wait_status("SHUTOFF", SOON);
+    lab.demo.post(&interfaces, json!({"interfaceAttachment": {"net_id": other}})).expect(200);
+    guest.act(json!({"os-start": null}));
+    guest.wait_ready(2);
+    has("eth0 eth1 lo");
+    let all = lab.demo.get(&interfaces).expect(200).json();
+    let second = all["interfaceAttachments"].as_array().unwrap().iter().find(|i| i["net_id"] == other.as_str()).unwrap()["port_id"].clone();
+    lab.demo.delete(&format!("{interfaces}/{}", second.as_str().unwrap())).expect(202);
+    guest.act(json!({"reboot": {"type": "HARD"}}));
+    guest.wait_ready(3);
+    has("eth0 lo");
+    guest.delete();
+    guest.wait_gone();
+    crate::wait::eventually("the other network can go", SOON, || {
+        let answer = lab.demo.delete(&format!("/network/v2.0/networks/{other}"));
+        if answer.status == 204 { Ok(()) } else { Err(answer.text()) }
+    });
+}
+
+#[test]
+fn a_hard_reboot_that_fails_leaves_a_server_that_is_said_to_be_off() {
+    let lab = shared();
+    let guest = lab.boot("lost");
+    let disk = lab.data.join("host/instances").join(&guest.id).join("disk.qcow2");
+    let away = disk.with_extension("away");
+    std::fs::rename(&disk, &away).expect("it is there");
+    guest.act(json!({"reboot": {"type": "HARD"}}));
+    guest.wait_status("SHUTOFF", SOON);
+    let events = lab.demo.get(&format!("/compute/v2.1/servers/{}/os-instance-actions", guest.id)).expect(200).json();
+    let reboot = events["instanceActions"].as_array().unwrap().iter().find(|a| a["action"] == "reboot").unwrap().clone();
+    assert_eq!(reboot["message"], "Error", "{reboot}");
+    std::fs::rename(&away, &disk).expect("it is there");
+    guest.act(json!({"os-start": null}));
+    guest.wait_ready(2);
+    guest.wait_status("ACTIVE", SOON);
+    guest.delete();
+    guest.wait_gone();
+}

@@ -14,6 +14,8 @@ fn up_twice_changes_nothing_and_down_wipe_leaves_nothing() {
     let again = cloud.up(&[]);
     assert!(again.status.success());
     assert!(String::from_utf8_lossy(&again.stdout).contains("already running: changes nothing"), "{again:?}");
+    let other = cloud.up(&["--separate"]);
+    assert!(!other.status.success() && String::from_utf8_lossy(&other.stderr).contains("other options"), "{other:?}");
 
     for name in ["clouds.yaml", "openrc-admin", "openrc-demo", "secrets/admin-password", "strata.json"] {
         let mode = std::fs::metadata(cloud.data.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")).permissions().mode();

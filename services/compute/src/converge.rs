@@ -10,6 +10,8 @@ use strata_projections::plan::instance::InstancePlan;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Define,
+    /// Give it the plan's NICs.
+    Wire,
     Start,
     Shutdown,
     PowerOff,
@@ -32,8 +34,27 @@ impl Action {
     }
 }
 
+/// The taps of the NICs that a plan wants, sorted.
+pub fn taps(plan: &InstancePlan) -> Vec<String> {
+    let mut taps: Vec<String> = plan.nics.iter().map(|n| crate::libvirt::tap(&n.port)).collect();
+    taps.sort();
+    taps
+}
+
+/// Whether a domain has other NICs than it shall. A saved memory goes on only with those that it was saved with; what is not
+/// plugged yet is waited for.
+pub fn is_miswired(plan: &InstancePlan, domain: &Domain) -> bool {
+    let settled = domain.generation == plan.generation && plan.wanted != Wanted::Absent && plan.ready;
+    settled && domain.power != Power::Suspended && domain.nics.as_ref() != Some(&taps(plan))
+}
+
 /// What to do, in order.
 pub fn converge(plan: &InstancePlan, domain: Option<&Domain>, lease: bool) -> Vec<Action> {
+    let wire = domain.filter(|d| is_miswired(plan, d)).map(|_| Action::Wire);
+    wire.into_iter().chain(bring_about(plan, domain, lease)).collect()
+}
+
+fn bring_about(plan: &InstancePlan, domain: Option<&Domain>, lease: bool) -> Vec<Action> {
     match domain {
         Some(domain) if domain.generation > plan.generation => vec![],
         Some(_) if plan.wanted == Wanted::Absent => vec![Action::Destroy],
@@ -42,7 +63,7 @@ pub fn converge(plan: &InstancePlan, domain: Option<&Domain>, lease: bool) -> Ve
         // It left this host and came back: the disk is of before.
         Some(domain) if domain.generation < plan.generation => {
             let mut actions = vec![Action::Destroy];
-            actions.extend(converge(plan, None, lease));
+            actions.extend(bring_about(plan, None, lease));
             actions
         }
         None if !plan.ready || !lease => vec![],
@@ -100,7 +121,7 @@ mod tests {
     use crate::simulated::tests::plan;
 
     fn domain(power: Power, applied: Option<Applied>) -> Domain {
-        Domain { id: plan().id, generation: 1, power, applied }
+        Domain { id: plan().id, generation: 1, power, applied, nics: Some(taps(&plan())) }
     }
     fn applied(asks: u32) -> Option<Applied> {
         Some(Applied { reboots: 0, asks })
@@ -133,6 +154,21 @@ mod tests {
         }
         let replaced = converge(&InstancePlan { generation: 2, ..plan() }, Some(&domain(Power::Running, applied(0))), true);
         assert_eq!(replaced[..3], [Action::Destroy, Action::Define, Action::Start]);
+    }
+
+    #[test]
+    fn nics_that_differ_are_made_those_of_the_plan_before_anything_starts() {
+        let wired = InstancePlan { nics: vec![crate::simulated::tests::nic(1)], ..plan() };
+        let has = |power| domain(power, applied(0));
+        assert_eq!(converge(&wired, Some(&has(Power::Running)), false), [Action::Wire]);
+        assert_eq!(
+            converge(&InstancePlan { asks: 1, ..wired.clone() }, Some(&has(Power::Stopped)), true)[..2],
+            [Action::Wire, Action::Start]
+        );
+        assert_eq!(converge(&InstancePlan { ready: false, ..wired.clone() }, Some(&has(Power::Running)), true), [], "not plugged yet");
+        assert_eq!(converge(&wired, Some(&has(Power::Suspended)), true), [], "its memory knows the old ones");
+        assert_eq!(converge(&wired, Some(&Domain { nics: Some(taps(&wired)), ..has(Power::Running) }), true), []);
+        assert_eq!(converge(&wired, Some(&Domain { nics: None, ..has(Power::Running) }), true), [Action::Wire], "it has not let go yet");
     }
 
     #[test]

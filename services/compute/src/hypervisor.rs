@@ -36,6 +36,9 @@ pub struct Domain {
     pub power: Power,
     /// None: it was defined, and then something came between.
     pub applied: Option<Applied>,
+    /// The taps of its NICs, sorted, where what it has and what it will have when it next starts are the same.
+    #[serde(default)]
+    pub nics: Option<Vec<String>>,
 }
 
 /// Says whether the host may start things at this moment.
@@ -48,6 +51,8 @@ pub trait Hypervisor: Send + Sync + 'static {
     fn find(&self, id: &InstanceId) -> impl Future<Output = Result<Option<Domain>, HypervisorError>> + Send;
     /// Prepares disks and defines the domain in the plan's generation, stopped and with nothing applied.
     fn define(&self, plan: &InstancePlan) -> impl Future<Output = Result<(), HypervisorError>> + Send;
+    /// Gives a defined domain the plan's NICs: at its next start, and while it runs as soon as the guest lets it.
+    fn wire(&self, plan: &InstancePlan) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// Asks for the lease at the last moment: much may come before it. Without one it is `NotYet`.
     fn start(&self, id: &InstanceId, lease: Lease<'_>) -> impl Future<Output = Result<(), HypervisorError>> + Send;
     /// Asks the guest to shut down (`NotYet` while it has time), and ends it when it doesn't.

@@ -12,7 +12,7 @@ pub mod libvirt;
 pub mod simulated;
 mod waits;
 
-pub use converge::{Action, converge};
+pub use converge::{Action, converge, taps};
 pub use hypervisor::{Applied, Domain, Hypervisor, HypervisorError, Lease};
 pub use libvirt::{LibvirtConfig, LibvirtHypervisor};
 pub use simulated::SimulatedHypervisor;
@@ -73,18 +73,24 @@ impl<H: Hypervisor> Compute<H> {
         if !lease() || !matches!(done, Err(HypervisorError::Unavailable(_))) {
             self.waits.over(&plan.id);
         }
-        let failed = |reason| Report::InstanceFailed { id: plan.id, generation: plan.generation, asks: plan.asks, reason };
+        let failed = |reason, power| Report::InstanceFailed { id: plan.id, generation: plan.generation, asks: plan.asks, reason, power };
         match done {
             Ok(settled) => settled,
             Err(HypervisorError::Unavailable(why)) => {
                 // Nothing is known of the instance, so nothing is said of it; only of what was asked, when it takes too long.
                 tracing::warn!(instance = %plan.id, %why, "it can't be done now");
                 let lasts = lease() && self.waits.note(plan, begun, &why);
-                let report = lasts.then(|| failed(format!("Its host can't do it now and goes on trying: {why}")));
+                let report = lasts.then(|| failed(format!("Its host can't do it now and goes on trying: {why}"), None));
                 Settled { report, again: true, gone: false }
             }
             Err(HypervisorError::NotYet) => Settled { report: None, again: true, gone: false },
-            Err(HypervisorError::Failed(reason)) => Settled { report: Some(failed(reason)), again: true, gone: false },
+            Err(HypervisorError::Failed(reason)) => {
+                // It may have been ended for a start that then failed.
+                let found = self.hypervisor.find(&plan.id).await.ok().flatten().filter(|d| d.generation == plan.generation);
+                let power = found.map(|d| d.power);
+                tracing::warn!(instance = %plan.id, %reason, ?power, "what was asked can't be done");
+                Settled { report: Some(failed(reason, power)), again: true, gone: false }
+            }
         }
     }
 
@@ -109,7 +115,9 @@ impl<H: Hypervisor> Compute<H> {
                 Report::Instance { id: plan.id, generation: plan.generation, power: domain.power, reboots, asks }
             }),
         };
-        let waits = report.is_none() && plan.ready;
+        // A guest may take its time to let go of a NIC.
+        let miswired = now.as_ref().is_some_and(|domain| converge::is_miswired(plan, domain));
+        let waits = report.is_none() && plan.ready || miswired;
         if gone {
             self.newest.lock().unwrap_or_else(PoisonError::into_inner).remove(&plan.id);
         }
@@ -124,6 +132,7 @@ impl<H: Hypervisor> Compute<H> {
                 "The image {image} was deleted before the server was built. Delete the server and make it of another image."
             ))),
             Action::Define => h.define(plan).await,
+            Action::Wire => h.wire(plan).await,
             Action::Start => h.start(id, lease).await,
             Action::Shutdown => h.shutdown(id).await,
             Action::PowerOff => h.power_off(id).await,

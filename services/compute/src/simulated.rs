@@ -154,10 +154,14 @@ impl Hypervisor for SimulatedHypervisor {
     }
     async fn define(&self, plan: &InstancePlan) -> Result<(), HypervisorError> {
         self.change(&plan.id, |inner| {
-            let domain = Domain { id: plan.id, generation: plan.generation, power: Power::Stopped, applied: None };
+            let (generation, nics) = (plan.generation, Some(crate::converge::taps(plan)));
+            let domain = Domain { id: plan.id, generation, power: Power::Stopped, applied: None, nics };
             inner.domains.entry(plan.id).or_insert(domain);
             Ok(())
         })
+    }
+    async fn wire(&self, plan: &InstancePlan) -> Result<(), HypervisorError> {
+        self.set(&plan.id, |d| d.nics = Some(crate::converge::taps(plan)))
     }
     async fn start(&self, id: &InstanceId, _: Lease<'_>) -> Result<(), HypervisorError> {
         self.boot().await?;
@@ -216,6 +220,17 @@ pub(crate) mod tests {
     use strata_projections::cloud::instance::Wanted;
     use strata_projections::report::Report;
 
+    pub(crate) fn nic(n: u128) -> strata_projections::plan::instance::Nic {
+        strata_projections::plan::instance::Nic {
+            port: strata_events::PortId(uuid::Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_0000 + (n << 96))),
+            network: strata_events::NetworkId(uuid::Uuid::nil()),
+            mac: "fa:16:3e:00:00:01".parse().expect("a MAC"),
+            mtu: 1450,
+            fixed_ips: vec![],
+            subnets: vec![],
+            dns_domain: String::new(),
+        }
+    }
     pub(crate) fn plan() -> InstancePlan {
         InstancePlan {
             id: InstanceId(uuid::Uuid::max()),

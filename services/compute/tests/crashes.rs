@@ -42,6 +42,9 @@ impl Hypervisor for Dying {
     async fn define(&self, plan: &InstancePlan) -> Result<(), HypervisorError> {
         self.effect(self.real.define(plan)).await
     }
+    async fn wire(&self, plan: &InstancePlan) -> Result<(), HypervisorError> {
+        self.effect(self.real.wire(plan)).await
+    }
     async fn start(&self, id: &InstanceId, lease: Lease<'_>) -> Result<(), HypervisorError> {
         self.effect(self.real.start(id, lease)).await
     }

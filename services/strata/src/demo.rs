@@ -115,7 +115,7 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
     out!(
         "\nThe demo took {:.1} s. Try next:
   openstack --os-cloud strata-demo console log show {SERVER}
-  ip netns exec strata-{network} ssh -i {} -o StrictHostKeyChecking=no root@{}
+  ip netns exec strata-{network} ssh -i {} -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@{}
   strata timeline server {SERVER} --data {}",
         begun.elapsed().as_secs_f32(),
         key_file.display(),

@@ -74,6 +74,9 @@ pub fn run(layout: Layout, options: Options) -> Result<()> {
     let kept = layout.settings_file().exists().then(|| layout.settings()).transpose()?;
     let Some(lock) = Lock::take(&layout)? else {
         let settings = kept.context("another `strata up` is just beginning here; wait for it")?;
+        if options.over(Some(settings.clone()))? != settings {
+            bail!("a cloud runs here already, with other options than these: `strata down` first, then `strata up` with them again");
+        }
         out!("already running: changes nothing.");
         advise(&layout, &settings);
         return Ok(());

@@ -34,8 +34,14 @@ impl Host {
         };
         match action {
             Action::Define => {
-                let domain = Domain { id: plan.id, generation: plan.generation, power: Power::Stopped, applied: None };
+                let (generation, nics) = (plan.generation, Some(strata_compute::taps(plan)));
+                let domain = Domain { id: plan.id, generation, power: Power::Stopped, applied: None, nics };
                 self.domains.insert(plan.id, domain);
+            }
+            Action::Wire => {
+                if let Some(domain) = self.domains.get_mut(&plan.id) {
+                    domain.nics = Some(strata_compute::taps(plan));
+                }
             }
             Action::Start | Action::Unpause | Action::Resume | Action::Reboot { .. } => power(&mut self.domains, Power::Running),
             Action::Shutdown | Action::PowerOff => power(&mut self.domains, Power::Stopped),

@@ -4,7 +4,7 @@
 use super::home;
 use super::images::{self, trouble};
 use super::xml::{self, Surroundings};
-use super::{LibvirtHypervisor, QUICK, blocking, disks, domain};
+use super::{LibvirtHypervisor, QUICK, blocking, disks, domain, wiring};
 use crate::{Applied, Domain, Hypervisor, HypervisorError, Lease};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use strata_events::instance::Power;
 use strata_projections::plan::instance::InstancePlan;
 
 /// What starts or ends a QEMU process.
-const SLOW: Duration = Duration::from_secs(60);
+pub(super) const SLOW: Duration = Duration::from_secs(60);
 /// Saving or restoring a guest's memory: longer than the conductor waits for the largest.
 const MEMORY: Duration = Duration::from_secs(1800);
 
@@ -48,16 +48,18 @@ impl Hypervisor for LibvirtHypervisor {
         let here = self.kept(id)?;
         let there = self.on(id, QUICK, |_, domain| {
             let Some(domain) = domain else { return Ok(None) };
-            Ok(domain::owner(&domain)?.zip(Some(domain::state(&domain)?)))
+            let now = if domain::active(&domain)? { Some(wiring::taps(&domain.get_xml_desc(0)?)) } else { None };
+            Ok(domain::owner(&domain)?.zip(Some((domain::state(&domain)?, now))))
         });
         // What libvirt has decides which generation runs; without it the instance is stopped, and can be put back.
-        let (generation, (power, held)) = match (there.await?, here) {
+        let (generation, ((power, held), now)) = match (there.await?, here) {
             (Some((owner, state)), _) => (owner.generation, state),
-            (None, Some(owner)) => (owner.generation, (Power::Stopped, false)),
+            (None, Some(owner)) => (owner.generation, ((Power::Stopped, false), None)),
             (None, None) => return Ok(None),
         };
         self.held.note(id, held);
-        Ok(Some(Domain { id: *id, generation, power, applied: home.applied() }))
+        let next = home.defined().map_err(|e| trouble(home.path(), &e))?.map(|text| wiring::taps(&text));
+        Ok(Some(Domain { id: *id, generation, power, applied: home.applied(), nics: wiring::agreed(now, next) }))
     }
 
     async fn define(&self, plan: &InstancePlan) -> Result<(), HypervisorError> {
@@ -107,6 +109,10 @@ impl Hypervisor for LibvirtHypervisor {
         self.effect()?;
         // An older definition of the same id is replaced.
         self.on(&plan.id, QUICK, move |connect, _| virt::domain::Domain::define_xml(connect, &text).map(|_| ())).await
+    }
+
+    async fn wire(&self, plan: &InstancePlan) -> Result<(), HypervisorError> {
+        LibvirtHypervisor::wire(self, plan).await
     }
 
     async fn start(&self, id: &InstanceId, lease: Lease<'_>) -> Result<(), HypervisorError> {

@@ -18,6 +18,7 @@ mod kvm;
 mod link;
 mod tool;
 mod upkeep;
+mod wiring;
 mod xml;
 
 pub use console::shorten_to;

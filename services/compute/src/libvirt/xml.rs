@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 use strata_events::{HostName, PortId};
-use strata_projections::plan::instance::InstancePlan;
+use strata_projections::plan::instance::{InstancePlan, Nic};
 
 /// The namespace of our metadata: a domain without it is not ours and is left alone.
 pub const NAMESPACE: &str = "https://strata.cloud/xmlns/libvirt/instance/1.0";
@@ -105,15 +105,7 @@ pub fn domain(plan: &InstancePlan, around: &Surroundings<'_>) -> String {
     for (n, disk) in around.disks.iter().enumerate() {
         drive(&mut x, n, disk, around.buses);
     }
-    for nic in &plan.nics {
-        x.open("interface type='ethernet'");
-        x.line(format_args!("<mac address='{}'/>", escape(&nic.mac.to_string())));
-        x.line(format_args!("<target dev='{}' managed='no'/>", tap(&nic.port)));
-        x.line(format_args!("<model type='{}'/>", around.buses.nic));
-        x.line(format_args!("<mtu size='{}'/>", nic.mtu));
-        x.line(format_args!("<rom enabled='no'/>"));
-        x.close("interface");
-    }
+    interfaces(&mut x, &plan.nics, around.buses);
     let log = escape(&around.console_log.to_string_lossy());
     x.open("serial type='pty'");
     // Appending, so that a log that was shortened goes on at its end.
@@ -125,6 +117,32 @@ pub fn domain(plan: &InstancePlan, around: &Surroundings<'_>) -> String {
     x.close("devices");
     x.close("domain");
     x.0
+}
+
+/// Of one NIC, as it is plugged in.
+pub fn nic(nic: &Nic, buses: Buses) -> String {
+    let mut x = Text::default();
+    interfaces(&mut x, std::slice::from_ref(nic), buses);
+    x.0
+}
+
+/// Of all NICs, as they stand in a domain.
+pub fn nics(plan: &InstancePlan, buses: Buses) -> String {
+    let mut x = Text(String::new(), 2);
+    interfaces(&mut x, &plan.nics, buses);
+    x.0
+}
+
+fn interfaces(x: &mut Text, nics: &[Nic], buses: Buses) {
+    for nic in nics {
+        x.open("interface type='ethernet'");
+        x.line(format_args!("<mac address='{}'/>", escape(&nic.mac.to_string())));
+        x.line(format_args!("<target dev='{}' managed='no'/>", tap(&nic.port)));
+        x.line(format_args!("<model type='{}'/>", buses.nic));
+        x.line(format_args!("<mtu size='{}'/>", nic.mtu));
+        x.line(format_args!("<rom enabled='no'/>"));
+        x.close("interface");
+    }
 }
 
 fn system(x: &mut Text, plan: &InstancePlan, kvm: bool) {
@@ -327,22 +345,10 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulated::tests::plan;
+    use crate::simulated::tests::{nic, plan};
     use proptest::prelude::*;
-    use strata_projections::plan::instance::Nic;
     use uuid::Uuid;
 
-    fn nic(n: u128) -> Nic {
-        Nic {
-            port: PortId(Uuid::from_u128(0x1111_2222_3333_4444_5555_6666_7777_0000 + n)),
-            network: strata_events::NetworkId(Uuid::nil()),
-            mac: "fa:16:3e:00:00:01".parse().expect("a MAC"),
-            mtu: 1450,
-            fixed_ips: vec![],
-            subnets: vec![],
-            dns_domain: String::new(),
-        }
-    }
     fn disk(file: &str, format: &'static str, read_only: bool) -> Disk {
         Disk { file: file.into(), format, read_only, base: None }
     }
@@ -413,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_tap_has_the_name_that_the_network_worker_gives_it() {
-        assert_eq!(tap(&nic(1).port), "tap11112222-33");
+        assert_eq!(tap(&nic(1).port), "tap11112223-33");
     }
 
     #[test]

@@ -37,8 +37,8 @@ impl Command for Observe {
                 Some(instance) if instance.wanted == Wanted::Absent && instance.task.is_none() => released(cloud, instance),
                 _ => vec![],
             },
-            Report::InstanceFailed { id, generation, asks, reason } => match here(cloud, host, id, *generation) {
-                Some(instance) => failed(instance, *asks, reason),
+            Report::InstanceFailed { id, generation, asks, reason, power } => match here(cloud, host, id, *generation) {
+                Some(instance) => failed(instance, *asks, reason, *power),
                 None => vec![],
             },
             Report::PortPlugged { id } => match bound(cloud, host, id) {
@@ -118,13 +118,18 @@ fn word(power: Power) -> &'static str {
     }
 }
 
-fn failed(i: &Instance, asks: u32, reason: &str) -> Vec<Event> {
+fn failed(i: &Instance, asks: u32, reason: &str, power: Option<Power>) -> Vec<Event> {
     let (id, reason) = (i.id, reason.chars().take(REASON).collect());
+    let seen = power.filter(|p| i.power != Some(*p)).map(|power| InstanceEvent::InstancePowerObserved { id, power }.into());
     match i.task {
         Some(Task::Spawn) => events![InstanceEvent::InstanceBuildFailed { id, reason }],
         Some(Task::Operation(operation)) if asks == i.asks => {
-            events![InstanceEvent::InstanceOperationFailed { id, operation, reason }]
+            let mut events = events![InstanceEvent::InstanceOperationFailed { id, operation, reason }];
+            events.extend(seen.filter(|_| operation != Operation::Delete));
+            events
         }
+        // It was given up before its host said so: it is not what it was before.
+        None if asks == i.asks && i.wanted != Wanted::Absent => seen.into_iter().collect(),
         _ => vec![],
     }
 }

@@ -212,7 +212,7 @@ fn absence_that_nobody_asked_for_deletes_nothing() {
 
 #[test]
 fn a_failed_build_is_an_error_and_then_leaves_the_host() {
-    let failed = |asks| by("h1", Report::InstanceFailed { id: SERVER, generation: 1, asks, reason: "no disk".into() });
+    let failed = |asks| by("h1", Report::InstanceFailed { id: SERVER, generation: 1, asks, reason: "no disk".into(), power: None });
     let fault = InstanceEvent::InstanceBuildFailed { id: SERVER, reason: "no disk".into() };
     and(building(), []).when(failed(0)).then([fault.clone().into()]);
     and(building(), [fault.clone().into()]).when(failed(0)).then([]);
@@ -222,11 +222,26 @@ fn a_failed_build_is_an_error_and_then_leaves_the_host() {
 
 #[test]
 fn a_failed_operation_names_its_reason_and_an_old_failure_says_nothing() {
-    let failed = |asks| by("h1", Report::InstanceFailed { id: SERVER, generation: 1, asks, reason: "hung".into() });
+    let failed = |asks| by("h1", Report::InstanceFailed { id: SERVER, generation: 1, asks, reason: "hung".into(), power: None });
     let stop = || and(building(), [started(), asked(Operation::Stop)]);
     stop().when(failed(0)).then([]);
     let fault = InstanceEvent::InstanceOperationFailed { id: SERVER, operation: Operation::Stop, reason: "hung".into() };
     stop().when(failed(1)).then([fault.into()]);
+}
+
+#[test]
+fn a_failed_reboot_that_left_the_server_off_says_both() {
+    let failed = |power| by("h1", Report::InstanceFailed { id: SERVER, generation: 1, asks: 1, reason: "no disk".into(), power });
+    let reboot = || and(building(), [started(), asked(Operation::RebootHard)]);
+    let fault = InstanceEvent::InstanceOperationFailed { id: SERVER, operation: Operation::RebootHard, reason: "no disk".into() };
+    let cloud = reboot().when(failed(Some(Power::Stopped))).then([fault.clone().into(), seen(Power::Stopped)]);
+    let i = cloud.instances.get(&SERVER).expect("it is there");
+    assert_eq!((i.state, i.wanted), (State::Stopped, Wanted::Stopped), "it can be started again");
+    reboot().when(failed(Some(Power::Running))).then([fault.clone().into()]);
+    // Given up by its deadline, and then it is heard of.
+    let given_up = || and(building(), [started(), asked(Operation::RebootHard), fault.clone().into()]);
+    given_up().when(failed(Some(Power::Stopped))).then([seen(Power::Stopped)]);
+    given_up().when(failed(None)).then([]);
 }
 
 #[test]
