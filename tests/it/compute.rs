@@ -139,7 +139,10 @@ fn a_server_that_fits_nowhere_says_why() {
     demo.ok("server create itx --image itx --flavor it-huge --network itx");
     becomes(&mut demo, "itx", "ERROR");
     let fault = demo.json("server show itx")["fault"].to_string();
-    assert!(fault.contains("No valid host was found"), "{fault}");
+    assert!(fault.contains("No valid host was found") && !fault.contains("MiB"), "{fault}");
+    let id = demo.json("server show itx")["id"].as_str().unwrap().to_owned();
+    let told = admin.json(&format!("server show {id}"))["fault"].to_string();
+    assert!(told.contains("Host ") && told.contains("MiB"), "its operator is told which host lacks what: {told}");
     demo.ok("server delete itx --wait");
     admin.ok("flavor delete it-huge");
     demo.ok("subnet delete itx");

@@ -148,13 +148,16 @@ pub(in crate::cloud) fn apply(cloud: &mut Cloud, event: &InstanceEvent, stamp: &
                 Ok(())
             })
         }
-        InstanceEvent::InstanceUnplaceable { id, reason, hosts: _ } => instances.edit(id, stamp, |i| {
+        InstanceEvent::InstanceUnplaceable { id, reason, hosts } => instances.edit(id, stamp, |i| {
             i.expect(i.task == Some(Task::Schedule), "unplaceable")?;
             i.state = State::Error;
             i.task = None;
             i.deadline = None;
             i.wanted = Wanted::Absent;
-            i.fault = Some(Fault { code: 500, message: reason.clone(), details: None, at: stamp.at });
+            // For admins: hosts are none of a user's business.
+            let each: Vec<String> = hosts.iter().map(|(host, why)| format!("Host {host} {why}.")).collect();
+            let details = Some(each.join(" ")).filter(|d| !d.is_empty());
+            i.fault = Some(Fault { code: 500, message: reason.clone(), details, at: stamp.at });
             i.step("conductor_schedule_and_build_instances", stamp);
             i.finish(Some(reason), stamp);
             Ok(())

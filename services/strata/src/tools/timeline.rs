@@ -120,7 +120,11 @@ fn show(steps: &[Recorded], cloud: &Cloud) -> Result<()> {
 fn detail(step: &Recorded) -> String {
     match &step.event {
         Event::Instance(InstanceEvent::InstancePlaced { host, generation, .. }) => format!(": on {host}, generation {generation}"),
-        Event::Instance(InstanceEvent::InstanceUnplaceable { reason, .. } | InstanceEvent::InstanceBuildFailed { reason, .. }) => {
+        Event::Instance(InstanceEvent::InstanceUnplaceable { reason, hosts, .. }) => {
+            let each: Vec<String> = hosts.iter().map(|(host, why)| format!("host {host} {why}")).collect();
+            format!(": {reason} {}", each.join("; "))
+        }
+        Event::Instance(InstanceEvent::InstanceBuildFailed { reason, .. }) => {
             format!(": {reason}")
         }
         Event::Instance(
