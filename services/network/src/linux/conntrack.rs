@@ -1,8 +1,14 @@
 //! Connections that were let through and would be no more. A rule that goes, or a member that leaves a group, ends them too:
-//! established ones pass by that alone, so the kernel has to forget them. By ctnetlink: dump, judge, delete.
+//! established ones pass by that alone. By ctnetlink: dump, judge, and then mark or delete.
+//!
+//! A TCP connection is marked as ended, and the rules drop what is so marked: if the kernel only forgot it, it would take the
+//! next segment for the beginning of a new one (`nf_conntrack_tcp_loose`). As soon as the one who was connected to sends it,
+//! that is one outwards, which his rules let begin, and the connection would go on as that. A connection that is let again, its
+//! rule being back, is not ended any more: it still says who began it, so that it can be ended once more. Other protocols' are
+//! forgotten: with them there is no telling a reply from a new flow of the one who was connected to.
 
 use super::link::Changes;
-use super::rules::{self, Flow};
+use super::rules::{self, ENDED, Flow};
 use ipnet::IpNet;
 use rtnetlink::sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,11 +24,15 @@ const ACK: u16 = 0x4;
 const DUMP: u16 = 0x300;
 const DONE: u16 = 0x3;
 const ERROR: u16 = 0x2;
+const CHANGE: u16 = 1 << 8; // without a flag that lets it create
 const GET: u16 = (1 << 8) | 1;
 const DELETE: u16 = (1 << 8) | 2;
 const TUPLE: u16 = 1;
+const MARK: u16 = 8;
 const ID: u16 = 12;
 const ZONE: u16 = 18;
+const MARK_MASK: u16 = 21;
+const TCP: u8 = 6;
 
 /// A tracked connection: who began it with whom, and what the kernel needs to find it again.
 #[derive(Debug, Clone)]
@@ -35,17 +45,29 @@ struct Tracked {
     code: u16,
     zone: u16,
     family: u8,
+    /// Marked as ended before.
+    ended: bool,
     attributes: Vec<u8>,
 }
 
-/// A port that is to be judged anew, with its network's zone.
+/// A port, with its network's zone.
 pub struct Judged {
     pub plug: PlannedPlug,
     pub zone: u16,
+    /// Its connections are to be judged. Those of the others only where they are with such a one.
+    pub anew: bool,
 }
 
-/// Forgets the connections of these ports that their rules would not let begin, and all of the addresses that are `over`: who
-/// has such an address now has none of its connections. Blocks.
+impl Judged {
+    fn has(&self, zone: u16, ip: IpAddr) -> bool {
+        self.zone == zone
+            && (self.plug.fixed_ips.iter().any(|f| f.ip == ip)
+                || self.plug.address_pairs.iter().any(|p| p.net.prefix_len() > 0 && p.net.contains(&ip)))
+    }
+}
+
+/// Ends the connections that the rules of these ports, all of a zone or none, would not let begin, and forgets all of the
+/// addresses that are `over`: who has such an address now has none of its connections. Blocks.
 pub fn judge(
     ports: &[Judged],
     over: &BTreeSet<(u16, IpAddr)>,
@@ -57,23 +79,30 @@ pub fn judge(
     socket.connect(&SocketAddr::new(0, 0))?;
     let mut seq = 0;
     for tracked in dump(&socket, &mut seq)? {
-        let ended = [tracked.from, tracked.to].iter().any(|ip| over.contains(&(tracked.zone, *ip)));
-        if ended || ports.iter().any(|port| is_over(port, &tracked, groups)) {
+        let ends = [tracked.from, tracked.to];
+        if ends.iter().any(|ip| over.contains(&(tracked.zone, *ip))) {
             changes.one();
-            delete(&socket, &tracked, &mut seq)?;
+            ask(&socket, &tracked, DELETE, &[], &mut seq)?;
+            continue;
+        }
+        if !ports.iter().any(|port| port.anew && ends.iter().any(|ip| port.has(tracked.zone, *ip))) {
+            continue;
+        }
+        let ended = ports.iter().any(|port| is_over(port, &tracked, groups));
+        if ended != tracked.ended {
+            changes.one();
+            if tracked.protocol == TCP {
+                ask(&socket, &tracked, CHANGE, &mark(ended), &mut seq)?;
+            } else {
+                ask(&socket, &tracked, DELETE, &[], &mut seq)?;
+            }
         }
     }
     Ok(())
 }
 
 fn is_over(port: &Judged, tracked: &Tracked, groups: &BTreeMap<SecurityGroupId, Vec<IpNet>>) -> bool {
-    if port.zone != tracked.zone {
-        return false;
-    }
-    let own = |ip: IpAddr| {
-        port.plug.fixed_ips.iter().any(|f| f.ip == ip)
-            || port.plug.address_pairs.iter().any(|p| p.net.prefix_len() > 0 && p.net.contains(&ip))
-    };
+    let own = |ip: IpAddr| port.has(tracked.zone, ip);
     let flow = |remote| Flow { protocol: tracked.protocol, first: tracked.first, code: tracked.code, remote };
     own(tracked.to) && !rules::lets(&port.plug, Direction::Ingress, &flow(tracked.from), groups)
         || own(tracked.from) && !rules::lets(&port.plug, Direction::Egress, &flow(tracked.to), groups)
@@ -177,13 +206,21 @@ fn tracked(bytes: &[u8]) -> Option<Tracked> {
         code: byte(6).or_else(|| byte(9)).unwrap_or(0).into(),
         zone,
         family: if from.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 } as u8,
+        ended: all.get(&MARK).and_then(|(_, v)| Some(u32::from_be_bytes(v.get(..4)?.try_into().ok()?))).is_some_and(|m| m & ENDED != 0),
         attributes,
     })
 }
 
-fn delete(socket: &Socket, tracked: &Tracked, seq: &mut u32) -> io::Result<()> {
+/// The attributes that set, or take away, our bit of a connection's mark and leave the others.
+fn mark(ended: bool) -> Vec<u8> {
+    let attribute = |kind: u16, value: u32| [&8u16.to_ne_bytes()[..], &kind.to_ne_bytes(), &value.to_be_bytes()].concat();
+    [attribute(MARK, if ended { ENDED } else { 0 }), attribute(MARK_MASK, ENDED)].concat()
+}
+
+fn ask(socket: &Socket, tracked: &Tracked, kind: u16, more: &[u8], seq: &mut u32) -> io::Result<()> {
     *seq += 1;
-    socket.send(&message(DELETE, REQUEST | ACK, *seq, tracked.family, &tracked.attributes), 0)?;
+    let attributes = [&tracked.attributes[..], more].concat();
+    socket.send(&message(kind, REQUEST | ACK, *seq, tracked.family, &attributes), 0)?;
     let (bytes, _) = socket.recv_from_full()?;
     let outcome = messages(&bytes).into_iter().find(|(kind, _)| *kind == ERROR).map_or(Ok(()), |(_, body)| refused(body));
     match outcome {

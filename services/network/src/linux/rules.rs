@@ -16,6 +16,9 @@ use strata_events::security_group::{Direction, Ethertype};
 use strata_events::{NetworkId, PortId, SecurityGroupId};
 use strata_projections::plan::port::{PlannedPlug, PlannedRule, Remote};
 
+/// The bit of a connection's mark that says that rules ended it (see `conntrack`).
+pub const ENDED: u32 = 1 << 12;
+
 /// A plugged port and its number on this host.
 pub struct Port<'a> {
     pub id: &'a PortId,
@@ -238,6 +241,7 @@ fn judged(out: &mut String, port: &Port<'_>, direction: Direction, input: &Input
         line!(out, "    meta l4proto ipv6-icmp jump told_{}", port.number);
     }
     if port.plug.stateful {
+        line!(out, "    ct mark & {ENDED:#x} != 0 drop");
         line!(out, "    ct state established,related accept\n    ct state invalid drop");
     }
     // What a guest can't do without, whatever its rules say.

@@ -7,6 +7,7 @@ mod dhcp;
 mod frames;
 mod guard;
 mod lab;
+mod sessions;
 mod trouble;
 
 use lab::*;

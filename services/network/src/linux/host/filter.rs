@@ -3,10 +3,11 @@
 use super::{Host, Outcome, blocking, digest};
 use crate::DataplaneError;
 use crate::linux::link::Changes;
-use crate::linux::state::RulesState;
+use crate::linux::state::{PortState, RulesState};
 use crate::linux::{conntrack, process, rules};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use strata_events::NetworkId;
 
 /// Ends all connections of these addresses. What fails stays to be done.
 async fn end(handed_on: &mut BTreeSet<(u16, IpAddr)>, changes: &Changes) {
@@ -73,13 +74,13 @@ impl Host {
         Ok(())
     }
 
-    /// Ends the connections that the present rules would not let begin, and those of addresses that have another owner now. What
+    /// Ends the connections that changed rules would not let begin, and those of addresses that have another owner now. What
     /// fails is tried again with the next change or look: no port has to wait for it.
     pub async fn judge(&mut self) {
-        let ports = self.stricter.iter().filter_map(|id| {
-            let plug = &self.ports.get(id)?.plug;
-            let zone = self.networks.get(&plug.network)?.state.zone;
-            Some(conntrack::Judged { plug: plug.clone(), zone })
+        let networks: BTreeSet<NetworkId> = self.changed.iter().filter_map(|id| Some(self.ports.get(id)?.plug.network)).collect();
+        let ports = self.ports.iter().filter_map(|(id, PortState { plug, .. })| {
+            let zone = networks.get(&plug.network).and_then(|n| self.networks.get(n))?.state.zone;
+            Some(conntrack::Judged { plug: plug.clone(), zone, anew: self.changed.contains(id) })
         });
         let ports: Vec<conntrack::Judged> = ports.collect();
         end(&mut self.handed_on, &self.changes).await;
@@ -91,7 +92,7 @@ impl Host {
                 return;
             }
         }
-        self.stricter.clear();
+        self.changed.clear();
     }
 
     /// Takes the rules away, also those that nothing is known of any more. Only when no port is left.

@@ -16,8 +16,6 @@ impl Host {
             return Ok((self.flushed < last).then_some(last));
         }
         self.told.entry(*id).or_default();
-        let within = |net: &IpNet| members.iter().any(|m| m.contains(net));
-        let fewer = self.groups.get(id).is_some_and(|before| !before.iter().all(within));
         self.state.put_group(id, members)?;
         self.groups.insert(*id, members.to_vec());
         let names = |p: &PortState| p.plug.rules.iter().any(|r| r.remote == Remote::Group(*id));
@@ -25,9 +23,9 @@ impl Host {
         if naming.is_empty() {
             return Ok(None);
         }
-        if fewer {
-            self.stricter.extend(naming);
-        }
+        // Also when there are only more: a rule that names a group may have come before the group's members, and what it lets
+        // was ended for so long.
+        self.changed.extend(naming);
         self.reality = None;
         self.wish += 1;
         self.told.insert(*id, self.wish);

@@ -71,8 +71,8 @@ pub(super) struct Host {
     dirty: BTreeSet<NetworkId>,
     /// Why a network's dnsmasq could not be brought up to date.
     unserved: BTreeMap<NetworkId, DataplaneError>,
-    /// Ports that may let less through than before.
-    stricter: BTreeSet<PortId>,
+    /// Ports that may let through less than before, or again what they did not: their connections are to be judged.
+    changed: BTreeSet<PortId>,
     /// Addresses that have another owner than before, or none, by their networks' zones.
     handed_on: BTreeSet<(u16, IpAddr)>,
     /// How many calls are changing things just now.
@@ -95,6 +95,8 @@ impl Host {
         let changes = Changes::default();
         let (state, stored) = State::open(&config.state_dir, changes.clone())?;
         let root = Netlink::open(changes.clone()).map_err(|e| DataplaneError::Unavailable(format!("no netlink: {e}")))?;
+        // An earlier worker may have loaded the rules and not have come to judge by them.
+        let changed = stored.ports.keys().copied().collect();
         let networks = stored.networks.into_iter().map(|(id, state)| (id, Network { state, inside: None, dnsmasq: None })).collect();
         Ok(Self {
             config,
@@ -112,7 +114,7 @@ impl Host {
             flushed: 0,
             dirty: BTreeSet::new(),
             unserved: BTreeMap::new(),
-            stricter: BTreeSet::new(),
+            changed,
             handed_on: BTreeSet::new(),
             running: Arc::default(),
             reality: None,
@@ -176,9 +178,10 @@ impl Host {
             || was.address_pairs != plug.address_pairs
             || was.stateful != plug.stateful
             || !was.port_security_enabled
+            || !plug.port_security_enabled
             || !done
         {
-            self.stricter.insert(*id);
+            self.changed.insert(*id);
         }
         self.handed_on.extend(now.symmetric_difference(&addresses(was)));
     }
