@@ -100,7 +100,7 @@ mod tests {
     async fn orphans_are_buried_and_children_left_to_who_waits_for_them() {
         let _reaper = Reaper::start().expect("a reaper");
         let mut child = std::process::Command::new("sh")
-            .args(["-c", "setsid sh -c 'echo $$; exec 1>&-; sleep 0.3' &"])
+            .args(["-c", "setsid sh -c 'echo $$; exec 1>&-; sleep 3' &"])
             .stdout(std::process::Stdio::piped())
             .spawn()
             .expect("sh is everywhere");
@@ -110,7 +110,7 @@ mod tests {
         let orphan: i32 = said.trim().parse().expect("its id");
         let stat = std::fs::read_to_string(format!("/proc/{orphan}/stat")).expect("it runs");
         assert_eq!(Stat::read(&stat).map(|s| s.parent), Some(std::process::id().cast_signed()), "it was not adopted");
-        for _ in 0..200 {
+        for _ in 0..800 {
             if !std::path::Path::new(&format!("/proc/{orphan}")).exists() {
                 break;
             }
